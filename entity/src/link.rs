@@ -1,0 +1,8 @@
+//! Which live row carries which other: the reverse index of every set of references.
+
+ledger_entity! { "link" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    source_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    target_id: Uuid,
+}}

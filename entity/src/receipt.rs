@@ -1,0 +1,19 @@
+//! The stored verdict of one operation: a resend gets this answer.
+
+ledger_entity! { "receipt" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    account_id: Uuid,
+    /// Nil: the sender named no device.
+    #[sea_orm(primary_key, auto_increment = false)]
+    device_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    operation_id: String,
+    /// Of the whole item: the same operation with other content is refused.
+    content_hash: Uuid,
+    kind: String,
+    entity_id: Uuid,
+    version: i32,
+    /// Set: the verdict was this conflict. Null: successful.
+    conflict_id: Option<Uuid>,
+    at: i64,
+}}

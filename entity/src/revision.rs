@@ -1,0 +1,21 @@
+//! What an accepted change did to a row.
+
+ledger_entity! { "revision" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    kind: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    entity_id: Uuid,
+    /// The version that the change made.
+    #[sea_orm(primary_key, auto_increment = false)]
+    version: i32,
+    account_id: Uuid,
+    /// Null: the sender named no device.
+    device_id: Option<Uuid>,
+    at: i64,
+    /// When the edit was made by the device's clock, no later than `at`.
+    client_time: i64,
+    /// JSON: the changed fields with the values that they had before. `{}` for a creation or a
+    /// deletion.
+    #[sea_orm(column_type = "Text")]
+    old: String,
+}}

@@ -1,0 +1,277 @@
+//! Accounts, passwords, sessions and tokens.
+//!
+//! A token is a JWT that names an account and a session; it is worth something only as long as the
+//! session is there, so logging out works at once, on every instance.
+
+mod password;
+mod token;
+
+use std::time::Duration;
+
+use entity::Millis;
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use crate::config::limits;
+use crate::db::{self, Db};
+use crate::error::{Code, Error};
+use crate::sync::Role;
+
+pub use entity::account::Model as Account;
+pub use token::Signer;
+
+/// Who asks, as a token says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub account: Uuid,
+    pub session: Uuid,
+}
+
+/// The accounts of a database.
+#[derive(Clone)]
+pub struct Auth {
+    db: Db,
+    signer: Signer,
+    passwords: password::Hasher,
+    session: Duration,
+}
+
+/// For how long someone counts as online after they were seen, in milliseconds.
+const ONLINE: Millis = 5 * 60 * 1000;
+/// Sessions of one account; the oldest end when more begin.
+const MAX_SESSIONS: u64 = 100;
+/// Devices in a list.
+const MAX_DEVICES: u64 = 1_000;
+
+impl Auth {
+    pub fn new(db: Db, signer: Signer, session: Duration) -> Auth {
+        Auth { db, signer, passwords: password::Hasher::new(), session }
+    }
+
+    /// Makes an account and its own scope.
+    pub async fn register(&self, email: &str, password: String) -> Result<Account, Error> {
+        let email = normalized_email(email)?;
+        check_password(&password)?;
+        // Hashed before the address is looked up: known and unknown ones take the same time.
+        let password_hash = self.passwords.hash(password).await?;
+        let tx = self.db.begin_write().await?;
+        let now = db::now(&tx).await?;
+        let account = Account {
+            id: Uuid::now_v7(),
+            username: email.split('@').next().unwrap_or_default().to_owned(),
+            email,
+            password_hash,
+            first_name: None,
+            last_name: None,
+            profile_image_url: None,
+            is_active: true,
+            is_email_verified: false,
+            last_login_at: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let inserted = entity::account::Entity::insert(account.clone().into_active_model())
+            .on_conflict(OnConflict::column(entity::account::Column::Email).do_nothing().to_owned())
+            .exec_without_returning(&tx)
+            .await?;
+        if inserted == 0 {
+            return Err(Error::bad_input("email: there is an account with this address already"));
+        }
+        let mut scope = Query::insert();
+        scope.into_table("scope").columns(["id", "head", "head_at", "floor"]).values_panic([
+            account.id.into(),
+            0.into(),
+            now.into(),
+            0.into(),
+        ]);
+        tx.execute(&scope).await?;
+        let membership = entity::membership::Model {
+            scope_id: account.id,
+            account_id: account.id,
+            role: Role::Owner.name().into(),
+            granted_at: now,
+            since_seq: 0,
+            until_seq: None,
+            removed_at: None,
+        };
+        membership.into_active_model().insert(&tx).await?;
+        tx.commit().await?;
+        Ok(account)
+    }
+
+    /// Checks the password and begins a session.
+    pub async fn login(&self, email: &str, password: String) -> Result<(String, Account), Error> {
+        use entity::account::{Column, Entity};
+        let refused = || Error::bad_input("the email address or the password is wrong");
+        let known = match normalized_email(email) {
+            Ok(email) => Entity::find().filter(Column::Email.eq(email)).one(self.db.pool()).await?,
+            Err(_) => None,
+        };
+        let hash = known.as_ref().map(|account| account.password_hash.clone());
+        let right = self.passwords.verify(password, hash).await?;
+        let account = known.filter(|account| right && account.is_active).ok_or_else(refused)?;
+        let tx = self.db.begin_write().await?;
+        let now = db::now(&tx).await?;
+        let mut changed = account.into_active_model();
+        changed.last_login_at = Set(Some(now));
+        let account = changed.update(&tx).await?;
+        let token = self.begin_session(&tx, account.id, now).await?;
+        tx.commit().await?;
+        Ok((token, account))
+    }
+
+    async fn begin_session<C: ConnectionTrait>(
+        &self,
+        tx: &C,
+        account: Uuid,
+        now: Millis,
+    ) -> Result<String, Error> {
+        use entity::session::{Column, Entity, Model};
+        let session = Model {
+            id: Uuid::new_v4(),
+            account_id: account,
+            created_at: now,
+            expires_at: now + self.session.as_millis() as Millis,
+        };
+        let surplus: Vec<Uuid> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::AccountId.eq(account))
+            .order_by_desc(Column::CreatedAt)
+            .offset(MAX_SESSIONS - 1)
+            .limit(MAX_SESSIONS)
+            .into_tuple()
+            .all(tx)
+            .await?;
+        if !surplus.is_empty() {
+            Entity::delete_many().filter(Column::Id.is_in(surplus)).exec(tx).await?;
+        }
+        let caller = Caller { account, session: session.id };
+        let expires_at = session.expires_at;
+        session.into_active_model().insert(tx).await?;
+        self.signer.sign(caller, now, expires_at)
+    }
+
+    /// Makes the session last longer.
+    pub async fn refresh(&self, caller: Caller) -> Result<(String, Account), Error> {
+        let account = self.account(caller.account).await?.ok_or_else(Error::unauthenticated)?;
+        let now = db::now(self.db.pool()).await?;
+        let expires_at = now + self.session.as_millis() as Millis;
+        let extend = Query::update()
+            .table("session")
+            .value("expires_at", expires_at)
+            .and_where(Expr::col("id").eq(caller.session))
+            .to_owned();
+        if self.db.pool().execute(&extend).await?.rows_affected() == 0 {
+            return Err(Error::unauthenticated());
+        }
+        Ok((self.signer.sign(caller, now, expires_at)?, account))
+    }
+
+    /// Ends all sessions and begins a new one.
+    pub async fn change_password(
+        &self,
+        caller: Caller,
+        current: String,
+        new: String,
+    ) -> Result<(String, Account), Error> {
+        let account = self.account(caller.account).await?.ok_or_else(Error::unauthenticated)?;
+        check_password(&new)?;
+        if !self.passwords.verify(current, Some(account.password_hash.clone())).await? {
+            return Err(Error::bad_input("currentPassword: is wrong"));
+        }
+        let password_hash = self.passwords.hash(new).await?;
+        let tx = self.db.begin_write().await?;
+        let now = db::now(&tx).await?;
+        let mut changed = account.into_active_model();
+        changed.password_hash = Set(password_hash);
+        changed.updated_at = Set(now);
+        let account = changed.update(&tx).await?;
+        end_sessions(&tx, account.id).await?;
+        let token = self.begin_session(&tx, account.id, now).await?;
+        tx.commit().await?;
+        Ok((token, account))
+    }
+
+    /// Ends the caller's session, or all of theirs.
+    pub async fn logout(&self, caller: Caller, everywhere: bool) -> Result<(), Error> {
+        if everywhere {
+            end_sessions(self.db.pool(), caller.account).await
+        } else {
+            entity::session::Entity::delete_by_id(caller.session).exec(self.db.pool()).await?;
+            Ok(())
+        }
+    }
+
+    /// Who sends this token. None: nobody, any more.
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, Error> {
+        let Some(caller) = self.signer.verify(token) else { return Ok(None) };
+        let select = Query::select()
+            .column(("session", "expires_at"))
+            .from("session")
+            .inner_join("account", Expr::col(("account", "id")).equals(("session", "account_id")))
+            .and_where(Expr::col(("session", "id")).eq(caller.session))
+            .and_where(Expr::col(("session", "account_id")).eq(caller.account))
+            .and_where(Expr::col(("account", "is_active")).eq(true))
+            .to_owned();
+        Ok(self.db.pool().query_one(&select).await?.map(|_| caller))
+    }
+
+    pub async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
+        Ok(entity::account::Entity::find_by_id(id).one(self.db.pool()).await?)
+    }
+
+    pub async fn devices(&self, account: Uuid) -> Result<Vec<entity::device::Model>, Error> {
+        use entity::device::{Column, Entity};
+        Ok(Entity::find()
+            .filter(Column::AccountId.eq(account))
+            .order_by_desc(Column::LastSeenAt)
+            .limit(MAX_DEVICES)
+            .all(self.db.pool())
+            .await?)
+    }
+
+    pub async fn is_online(&self, account: &Account) -> Result<bool, Error> {
+        let device = self.devices(account.id).await?.first().map(|device| device.last_seen_at);
+        let last = Ord::max(device, account.last_login_at);
+        let now = db::now(self.db.pool()).await?;
+        Ok(last.is_some_and(|last| now - last < ONLINE))
+    }
+}
+
+async fn end_sessions<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<(), Error> {
+    use entity::session::{Column, Entity};
+    Entity::delete_many().filter(Column::AccountId.eq(account)).exec(db).await?;
+    Ok(())
+}
+
+fn normalized_email(email: &str) -> Result<String, Error> {
+    let email = email.trim().to_lowercase();
+    let well_formed = email.len() <= limits::EMAIL
+        && !email.chars().any(|c| c.is_control() || c.is_whitespace())
+        && email.split_once('@').is_some_and(|(name, host)| {
+            !name.is_empty() && !host.is_empty() && !host.contains('@')
+        });
+    match well_formed {
+        true => Ok(email),
+        false => Err(Error::bad_input("email: must be an email address")),
+    }
+}
+
+fn check_password(password: &str) -> Result<(), Error> {
+    match limits::PASSWORD.contains(&password.chars().count()) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::BadUserInput,
+            format!(
+                "password: must have {} to {} characters",
+                limits::PASSWORD.start(),
+                limits::PASSWORD.end()
+            ),
+        )),
+    }
+}

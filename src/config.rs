@@ -1,0 +1,158 @@
+//! Every setting: its name, default and meaning. Read once, at the start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::sync::Strategy;
+
+/// How serious the surroundings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Env {
+    /// Everything works without any setting, and says so loudly.
+    Development,
+    /// What protects people must be set.
+    Production,
+}
+
+/// What all commands need.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseConfig {
+    /// Where the data is: sqlite://… or postgres://…
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "sqlite://data/cairn.db?mode=rwc"
+    )]
+    pub database_url: String,
+}
+
+/// What the server needs.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+
+    /// The address to listen on.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:4000")]
+    pub listen: SocketAddr,
+
+    /// Signs the tokens; at least 32 bytes. Without it, development uses a secret of the database.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+
+    /// Production refuses to start with development's defaults.
+    #[arg(long, env = "ENV", value_enum, default_value = "development")]
+    pub env: Env,
+
+    /// Rows a page where the query does not say.
+    #[arg(long, env = "SYNC_BATCH_SIZE", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub sync_batch_size: u32,
+
+    /// What becomes of edits that overlap, where the batch does not say.
+    #[arg(long, env = "CONFLICT_RESOLUTION_STRATEGY", default_value = "MANUAL_RESOLUTION", value_parser = strategy)]
+    pub conflict_resolution_strategy: Strategy,
+
+    /// Days for which tombstones, receipts, revisions and resolved conflicts are kept.
+    #[arg(long, env = "RETENTION_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub retention_days: u32,
+
+    /// How far ahead a device's clock may be, in seconds.
+    #[arg(long, env = "MAX_CLOCK_SKEW", default_value_t = 300)]
+    pub max_clock_skew: u32,
+
+    /// How long a token is good for, in days.
+    #[arg(long, env = "TOKEN_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub token_days: u32,
+
+    /// Web origins that may call the API from a browser, separated by commas. None by default.
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
+    /// Do not migrate the database at the start. On SQLite it is always migrated.
+    #[arg(long, env = "NO_MIGRATE")]
+    pub no_migrate: bool,
+
+    /// Serve the playground at / and answer introspection.
+    #[arg(long, env = "PLAYGROUND", default_value_t = true, action = clap::ArgAction::Set)]
+    pub playground: bool,
+
+    /// Seconds that a request may take.
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub request_timeout: u32,
+}
+
+fn strategy(name: &str) -> Result<Strategy, String> {
+    Strategy::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}
+
+impl Config {
+    /// What is wrong with the settings together, for a person.
+    pub fn check(&self) -> Result<(), String> {
+        match (&self.jwt_secret, self.env) {
+            (None, Env::Production) => Err("JWT_SECRET must be set in production".into()),
+            (Some(secret), _) if secret.len() < 32 => {
+                Err("JWT_SECRET must have at least 32 bytes".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention_days) * 86_400)
+    }
+}
+
+/// Fixed limits, each with its reason.
+pub mod limits {
+    use std::time::Duration;
+
+    /// Items in a batch. A device that was away for weeks sends several.
+    pub const BATCH: usize = 5_000;
+    /// Rows in a page: memory for a pull follows from it.
+    pub const PAGE: u32 = 1_000;
+    /// Bytes of a request's body: a full batch of ordinary items is about 2 MB.
+    pub const BODY: usize = 16 * 1024 * 1024;
+    /// Bytes of a GraphQL document. Rows belong into variables: parsing a literal costs ten times
+    /// as much, and cannot be cut short.
+    pub const DOCUMENT: usize = 64 * 1024;
+    /// Nesting of a query. Introspection needs 13.
+    pub const DEPTH: usize = 15;
+    /// Fields of a query, nested and aliased ones included.
+    pub const COMPLEXITY: usize = 2_000;
+    /// Open conflicts in an answer of enhancedSync.
+    pub const CONFLICTS_IN_PULL: u64 = 100;
+    /// Conflicts in an answer of getConflicts.
+    pub const CONFLICTS: i32 = 500;
+    /// Characters of an email address (RFC 5321).
+    pub const EMAIL: usize = 254;
+    /// Characters of a password: enough for any sentence, and bounded work for the hash.
+    pub const PASSWORD: std::ops::RangeInclusive<usize> = 8..=256;
+    /// Passwords that are hashed at once: each takes 19 MiB and a core for a while.
+    pub const HASHES: usize = 4;
+    /// Characters of a cursor that is looked at: 10,000 scopes fit.
+    pub const CURSOR: usize = 256 * 1024;
+
+    /// Connections to the database.
+    pub const DB_CONNECTIONS: u32 = 16;
+    /// Waiting for a connection.
+    pub const DB_ACQUIRE: Duration = Duration::from_secs(8);
+    /// Waiting for a lock.
+    pub const DB_LOCK: Duration = Duration::from_secs(5);
+    /// The longest that a transaction may last. `serverTimestamp` lies behind the clock by more.
+    pub const TRANSACTION: Duration = Duration::from_secs(10);
+    /// How far `serverTimestamp` lies behind the database's clock: a transaction that has not
+    /// ended by then never commits.
+    pub const TIMESTAMP_LAG: Duration = Duration::from_secs(30);
+    /// Tries of one push, when locks or rows changed under it.
+    pub const PUSH_ATTEMPTS: u32 = 8;
+    /// Finishing what is in flight after SIGTERM.
+    pub const SHUTDOWN: Duration = Duration::from_secs(25);
+    /// Rows that the clean-up removes in one transaction.
+    pub const GC_ROWS: u64 = 1_000;
+}

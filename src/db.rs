@@ -1,0 +1,139 @@
+//! The database: connecting, beginning transactions, and what differs between SQLite and PostgreSQL.
+//! Nothing outside this file asks which of the two it is.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use entity::Millis;
+use sea_orm::{
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
+
+use crate::config::limits;
+
+/// A pool of connections.
+#[derive(Clone, Debug)]
+pub struct Db {
+    connection: DatabaseConnection,
+}
+
+impl Db {
+    /// Connects, and creates the file of an SQLite database where `mode=rwc` asks for it.
+    pub async fn connect(url: &str) -> Result<Db, DbErr> {
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(limits::DB_CONNECTIONS)
+            .acquire_timeout(limits::DB_ACQUIRE)
+            .connect_timeout(limits::DB_ACQUIRE)
+            .sqlx_logging(false);
+        if url.starts_with("sqlite:") {
+            let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+            let path = path.split('?').next().unwrap_or_default();
+            if let Some(folder) = std::path::Path::new(path).parent() {
+                std::fs::create_dir_all(folder).map_err(|e| {
+                    DbErr::Custom(format!("cannot create {}: {e}", folder.display()))
+                })?;
+            }
+            options.map_sqlx_sqlite_opts(|options| {
+                options
+                    .pragma("journal_mode", "WAL")
+                    // A commit survives a power cut, not only a crash of the process.
+                    .pragma("synchronous", "FULL")
+                    .pragma("foreign_keys", "ON")
+                    .busy_timeout(limits::DB_LOCK)
+                    .statement_cache_capacity(512)
+            });
+        } else {
+            options.map_sqlx_postgres_opts(|options| {
+                let millis = |time: Duration| format!("{}ms", time.as_millis());
+                options.application_name("cairn").statement_cache_capacity(512).options([
+                    ("statement_timeout", millis(limits::TRANSACTION)),
+                    ("lock_timeout", millis(limits::DB_LOCK)),
+                    ("idle_in_transaction_session_timeout", millis(limits::TRANSACTION)),
+                ])
+            });
+        }
+        Ok(Db { connection: Database::connect(options).await? })
+    }
+
+    /// For single statements outside a transaction.
+    pub fn pool(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    /// Begins a transaction that writes. On SQLite it takes the one write lock at once: a deferred
+    /// transaction that reads first cannot wait for it.
+    pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.connection
+            .begin_with_options(TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..Default::default()
+            })
+            .await
+    }
+
+    /// Begins a transaction in which every read sees the same state.
+    pub async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        match self.connection.get_database_backend() {
+            DbBackend::Postgres => {
+                self.connection
+                    .begin_with_config(
+                        Some(IsolationLevel::RepeatableRead),
+                        Some(AccessMode::ReadOnly),
+                    )
+                    .await
+            }
+            // A deferred transaction on SQLite is a snapshot from its first read.
+            _ => self.connection.begin().await,
+        }
+    }
+
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.connection.close().await
+    }
+}
+
+/// Whether beginning to write locks everything, so that locking rows adds nothing.
+pub fn one_writer<C: ConnectionTrait>(db: &C) -> bool {
+    db.get_database_backend() == DbBackend::Sqlite
+}
+
+/// The database's clock. Several instances share it.
+pub async fn now<C: ConnectionTrait>(db: &C) -> Result<Millis, DbErr> {
+    let sql = match db.get_database_backend() {
+        DbBackend::Postgres => "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint",
+        _ => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+    };
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    row.ok_or_else(|| DbErr::RecordNotFound("the database's clock".into()))?.try_get_by_index(0)
+}
+
+/// Whether trying again may help: a lock that was not to be had, a deadlock, a lost connection.
+pub fn is_busy(error: &DbErr) -> bool {
+    let cause = match error {
+        DbErr::ConnectionAcquire(_) => return true,
+        DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause) => cause,
+        _ => return false,
+    };
+    let RuntimeErr::SqlxError(cause) = cause else { return false };
+    match cause.as_ref() {
+        sea_orm::SqlxError::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // PostgreSQL: serialization failure, deadlock, lock not available, statement timeout,
+            // shutting down, connection failures. SQLite: 5 is BUSY, 6 LOCKED; the rest of the
+            // number is detail.
+            matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57014" | "25P03")
+                || code.starts_with("57P")
+                || code.starts_with("08")
+                || u32::from_str(&code)
+                    .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
+        }
+        sea_orm::SqlxError::Io(_)
+        | sea_orm::SqlxError::PoolTimedOut
+        | sea_orm::SqlxError::PoolClosed
+        | sea_orm::SqlxError::WorkerCrashed => true,
+        _ => false,
+    }
+}

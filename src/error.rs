@@ -1,0 +1,128 @@
+//! The one error that leaves the server: a code for programs, a sentence for people. The cause, if
+//! there is one, is logged where the error is made and goes no further.
+
+use std::fmt;
+
+use sea_orm::DbErr;
+
+/// What kind of error it is, for a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    BadUserInput,
+    InvalidCursor,
+    ResyncRequired,
+    Limit,
+    Unavailable,
+    Internal,
+}
+
+impl Code {
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::Unauthenticated => "UNAUTHENTICATED",
+            Code::Forbidden => "FORBIDDEN",
+            Code::NotFound => "NOT_FOUND",
+            Code::BadUserInput => "BAD_USER_INPUT",
+            Code::InvalidCursor => "INVALID_CURSOR",
+            Code::ResyncRequired => "RESYNC_REQUIRED",
+            Code::Limit => "LIMIT",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// Why a device has to start over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResyncReason {
+    /// The database was restored from a backup, or replaced.
+    Epoch,
+    /// The device was away longer than deletions are remembered.
+    BelowFloor,
+    /// The cursor has seen more than this database ever held.
+    Ahead,
+    /// The cursor belongs to another filter.
+    FilterChanged,
+    /// The cursor belongs to another user.
+    OtherUser,
+}
+
+impl ResyncReason {
+    pub fn name(self) -> &'static str {
+        match self {
+            ResyncReason::Epoch => "EPOCH",
+            ResyncReason::BelowFloor => "BELOW_FLOOR",
+            ResyncReason::Ahead => "AHEAD",
+            ResyncReason::FilterChanged => "FILTER_CHANGED",
+            ResyncReason::OtherUser => "OTHER_USER",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            ResyncReason::Epoch => "the server's data was restored since this cursor was made",
+            ResyncReason::BelowFloor => {
+                "this cursor is older than the deletions that the server remembers"
+            }
+            ResyncReason::Ahead => "this cursor has seen more than the server holds",
+            ResyncReason::FilterChanged => "this cursor belongs to another filter",
+            ResyncReason::OtherUser => "this cursor belongs to another user",
+        }
+    }
+}
+
+/// A public error. What it says is safe to show to anyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub code: Code,
+    pub message: String,
+    pub reason: Option<ResyncReason>,
+}
+
+impl Error {
+    pub fn new(code: Code, message: impl Into<String>) -> Error {
+        Error { code, message: message.into(), reason: None }
+    }
+
+    pub fn bad_input(message: impl Into<String>) -> Error {
+        Error::new(Code::BadUserInput, message)
+    }
+
+    pub fn unauthenticated() -> Error {
+        Error::new(Code::Unauthenticated, "log in, and send the token as `Authorization: Bearer …`")
+    }
+
+    pub fn resync(reason: ResyncReason) -> Error {
+        Error {
+            code: Code::ResyncRequired,
+            message: format!(
+                "{}; keep unsent edits, drop the cursor and pull from the beginning",
+                reason.sentence()
+            ),
+            reason: Some(reason),
+        }
+    }
+
+    pub fn unavailable() -> Error {
+        Error::new(Code::Unavailable, "the server is too busy; try again in a moment")
+    }
+
+    /// For what should not happen. The cause goes to the log, never to the client.
+    pub fn internal(cause: impl fmt::Display) -> Error {
+        tracing::error!(%cause, "internal error");
+        Error::new(Code::Internal, "something went wrong on the server; it has been logged")
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Error {
+        if crate::db::is_busy(&error) {
+            tracing::warn!(cause = %error, "the database is busy or away");
+            return Error::unavailable();
+        }
+        Error::internal(error)
+    }
+}

@@ -1,0 +1,328 @@
+//! The API's shape. Thin: parse, ask, answer.
+
+mod input;
+mod node;
+mod page;
+mod types;
+
+use std::sync::Arc;
+
+use async_graphql::{Context, EmptySubscription, ErrorExtensions, ID, Object, Result, Schema};
+use uuid::Uuid;
+
+use crate::auth::{Auth, Caller};
+use crate::config::{Config, limits};
+use crate::db::Db;
+use crate::error::Error;
+use crate::kinds::{self, parse_id};
+use crate::sync::cursor::{Filter, Sealer};
+use crate::sync::plan::Verdict;
+use crate::sync::pull::{self, ConflictQuery};
+use crate::sync::push::{self, Batch};
+use crate::sync::{Sender, Strategy};
+use input::BulkSyncInput;
+use page::EnhancedSyncResponse;
+use types::{
+    AuthResponse, BulkSyncResponse, ConflictResolutionStrategy, ConflictResult, ConflictStatus,
+    DateTime, Device, EntityType, SyncError, SyncPriority, SyncResult, User, UserInput,
+};
+
+pub type Api = Schema<Query, Mutation, EmptySubscription>;
+
+/// What resolvers ask.
+pub struct Services {
+    pub db: Db,
+    pub auth: Auth,
+    pub sealer: Sealer,
+    pub page_size: u64,
+    pub policy: Strategy,
+    pub max_skew: i64,
+}
+
+/// Builds the API over its services.
+pub fn api(services: Arc<Services>, config: &Config) -> Api {
+    let builder = builder().data(services);
+    match config.playground {
+        true => builder.finish(),
+        false => builder.disable_introspection().finish(),
+    }
+}
+
+/// The schema as GraphQL's definition language, for `schema.graphql`.
+pub fn sdl() -> String {
+    let options = async_graphql::SDLExportOptions::new().sorted_enum_items();
+    builder().finish().sdl_with_options(options)
+}
+
+fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
+    Schema::build(Query, Mutation, EmptySubscription)
+        .limit_depth(limits::DEPTH)
+        .limit_complexity(limits::COMPLEXITY)
+}
+
+/// The public form of an error.
+fn public(error: Error) -> async_graphql::Error {
+    async_graphql::Error::new(error.message).extend_with(|_, extensions| {
+        extensions.set("code", error.code.name());
+        if let Some(reason) = error.reason {
+            extensions.set("reason", reason.name());
+        }
+    })
+}
+
+impl From<Error> for async_graphql::Error {
+    fn from(error: Error) -> async_graphql::Error {
+        public(error)
+    }
+}
+
+fn services<'a>(ctx: &Context<'a>) -> Result<&'a Arc<Services>> {
+    ctx.data::<Arc<Services>>().map_err(|error| public(Error::internal(error.message)))
+}
+
+/// Who asks. Everything but a few fields needs a token.
+fn caller(ctx: &Context<'_>) -> Result<Caller> {
+    match ctx.data_opt::<Option<Caller>>() {
+        Some(Some(caller)) => Ok(*caller),
+        _ => Err(public(Error::unauthenticated())),
+    }
+}
+
+fn uuid(name: &str, id: &ID) -> Result<Uuid> {
+    parse_id(id).ok_or_else(|| public(Error::bad_input(format!("{name}: must be a UUID"))))
+}
+
+fn optional_uuid(name: &str, id: Option<ID>) -> Result<Option<Uuid>> {
+    id.map(|id| uuid(name, &id)).transpose()
+}
+
+pub struct Query;
+
+#[Object]
+impl Query {
+    /// Whether anybody is there. Needs no token.
+    async fn hello(&self) -> &'static str {
+        "Hello from Cairn"
+    }
+
+    /// The caller.
+    async fn get_current_user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
+        let account = services(ctx)?.auth.account(caller(ctx)?.account).await?;
+        Ok(account.map(User::from))
+    }
+
+    /// The caller's devices that have pushed, the latest first.
+    async fn devices(&self, ctx: &Context<'_>) -> Result<Vec<Device>> {
+        let devices = services(ctx)?.auth.devices(caller(ctx)?.account).await?;
+        let device = |device: entity::device::Model| Device {
+            id: device.id.into(),
+            last_seen_at: DateTime(device.last_seen_at),
+        };
+        Ok(devices.into_iter().map(device).collect())
+    }
+
+    /// What a device has not seen yet, a page at a time. Without a cursor: from the beginning.
+    #[allow(clippy::too_many_arguments)]
+    async fn enhanced_sync(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A serverTimestamp of ours, only for a client that has no cursor yet.")]
+        last_synced_at: Option<DateTime>,
+        #[graphql(desc = "nextCursor of the last answer.")] cursor: Option<String>,
+        #[graphql(desc = "This priority and above; the cursor remembers it.")]
+        sync_priority: Option<SyncPriority>,
+        #[graphql(desc = "The cursor remembers them.")] entity_types: Option<Vec<EntityType>>,
+        #[graphql(desc = "Rows a page; default 100, at most 1,000.")] batch_size: Option<i32>,
+    ) -> Result<EnhancedSyncResponse> {
+        let services = services(ctx)?;
+        let account = caller(ctx)?.account;
+        let size = match batch_size {
+            None => services.page_size,
+            Some(size) if (1..=limits::PAGE as i32).contains(&size) => size as u64,
+            Some(_) => {
+                let message = format!("batchSize: must be from 1 to {}", limits::PAGE);
+                return Err(public(Error::bad_input(message)));
+            }
+        };
+        let filter = match (sync_priority, entity_types) {
+            (None, None) => None,
+            (priority, kinds) => {
+                let mut kinds: Vec<u8> =
+                    kinds.unwrap_or_default().into_iter().map(|kind| kind.0 as u8).collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                if kinds.len() == kinds::EntityType::ALL.len() {
+                    kinds.clear();
+                }
+                let priority = priority.map_or(0, |p| crate::sync::Priority::from(p) as u8);
+                Some(Filter { priority, kinds })
+            }
+        };
+        let request = pull::Request {
+            account,
+            cursor: cursor.map(|text| services.sealer.open(&text, account)).transpose()?,
+            filter,
+            since: last_synced_at.map(|time| time.0),
+            size,
+            conflicts: ctx.look_ahead().field("conflicts").exists(),
+        };
+        let page = pull::pull(&services.db, services.sealer.epoch(), request).await?;
+        let next_cursor = services.sealer.seal(&page.cursor);
+        Ok(EnhancedSyncResponse::new(page, next_cursor, size))
+    }
+
+    /// Conflicts of rows that the caller may change, newest first.
+    async fn get_conflicts(
+        &self,
+        ctx: &Context<'_>,
+        entity_type: Option<EntityType>,
+        status: Option<ConflictStatus>,
+        trip_id: Option<ID>,
+        #[graphql(desc = "Default 100, at most 500.")] limit: Option<i32>,
+        #[graphql(desc = "Those older than this conflict.")] after: Option<ID>,
+    ) -> Result<Vec<ConflictResult>> {
+        let limit = match limit {
+            None => 100,
+            Some(limit) if (1..=limits::CONFLICTS).contains(&limit) => limit as u64,
+            Some(_) => {
+                let message = format!("limit: must be from 1 to {}", limits::CONFLICTS);
+                return Err(public(Error::bad_input(message)));
+            }
+        };
+        let query = ConflictQuery {
+            id: None,
+            kind: entity_type.map(|kind| kind.0),
+            status: status.map(crate::sync::ConflictStatus::from),
+            scope: optional_uuid("tripId", trip_id)?,
+            after: optional_uuid("after", after)?,
+            limit,
+        };
+        conflicts(ctx, &query).await
+    }
+
+    /// One conflict.
+    async fn conflict(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ConflictResult>> {
+        let id = Some(uuid("id", &id)?);
+        let query = ConflictQuery { id, limit: 1, ..ConflictQuery::default() };
+        Ok(conflicts(ctx, &query).await?.pop())
+    }
+}
+
+async fn conflicts(ctx: &Context<'_>, query: &ConflictQuery) -> Result<Vec<ConflictResult>> {
+    let account = caller(ctx)?.account;
+    let found = pull::conflicts(services(ctx)?.db.pool(), account, query)
+        .await
+        .map_err(|error| public(error.into()))?;
+    Ok(found.into_iter().map(|(conflict, at)| ConflictResult::new(conflict, at)).collect())
+}
+
+pub struct Mutation;
+
+#[Object]
+impl Mutation {
+    /// Makes an account. Needs no token, and gives none: log in next.
+    async fn register(&self, ctx: &Context<'_>, input: UserInput) -> Result<User> {
+        let UserInput { email, password } = input;
+        Ok(services(ctx)?.auth.register(&email, password).await?.into())
+    }
+
+    /// Gives a token. Needs none.
+    async fn login(&self, ctx: &Context<'_>, input: UserInput) -> Result<AuthResponse> {
+        let UserInput { email, password } = input;
+        let (token, account) = services(ctx)?.auth.login(&email, password).await?;
+        Ok(AuthResponse { token, user: account.into() })
+    }
+
+    /// Gives a token of the same session that lasts longer. The old one stays good until it
+    /// expires, in case the answer is lost.
+    async fn refresh_token(&self, ctx: &Context<'_>) -> Result<AuthResponse> {
+        let (token, account) = services(ctx)?.auth.refresh(caller(ctx)?).await?;
+        Ok(AuthResponse { token, user: account.into() })
+    }
+
+    /// Ends all sessions, and begins a new one.
+    async fn change_password(
+        &self,
+        ctx: &Context<'_>,
+        current_password: String,
+        #[graphql(desc = "8 to 256 characters.")] new_password: String,
+    ) -> Result<AuthResponse> {
+        let caller = caller(ctx)?;
+        let auth = &services(ctx)?.auth;
+        let (token, account) = auth.change_password(caller, current_password, new_password).await?;
+        Ok(AuthResponse { token, user: account.into() })
+    }
+
+    /// Ends the session: its tokens are worth nothing from now on.
+    async fn logout(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = false, desc = "All of the caller's sessions.")] everywhere: bool,
+    ) -> Result<bool> {
+        services(ctx)?.auth.logout(caller(ctx)?, everywhere).await?;
+        Ok(true)
+    }
+
+    /// Pushes a batch of edits, in one transaction. Each item gets exactly one verdict.
+    async fn bulk_sync(
+        &self,
+        ctx: &Context<'_>,
+        input: BulkSyncInput,
+        #[graphql(desc = "Who sends; a device never conflicts with itself.")] device_id: Option<ID>,
+        #[graphql(
+            desc = "What the device has seen: guards against old timelines and blind deletions."
+        )]
+        cursor: Option<String>,
+        #[graphql(desc = "This batch's policy; default: the server's setting.")]
+        conflict_strategy: Option<ConflictResolutionStrategy>,
+    ) -> Result<BulkSyncResponse> {
+        let services = services(ctx)?;
+        let account = caller(ctx)?.account;
+        let batch = Batch {
+            sender: Sender { account, device: optional_uuid("deviceId", device_id)? },
+            items: input.0,
+            cursor: cursor.map(|text| services.sealer.open(&text, account)).transpose()?,
+            policy: conflict_strategy.map_or(services.policy, Strategy::from),
+            max_skew: services.max_skew,
+        };
+        let pushed = push::push(&services.db, &batch).await?;
+        let mut response = BulkSyncResponse {
+            successful: Vec::new(),
+            conflicts: Vec::new(),
+            failed: Vec::new(),
+            server_timestamp: DateTime(pushed.server_time),
+            processed_count: pushed.items.len(),
+        };
+        for (item, verdict) in pushed.items.iter().zip(pushed.verdicts) {
+            let operation_id = item.operation_id.as_deref().map(ID::from);
+            match verdict {
+                Verdict::Successful { version } => response.successful.push(SyncResult {
+                    entity_type: item.entity_type.into(),
+                    entity_id: (&*item.shown_id).into(),
+                    operation: item.operation.into(),
+                    sync_version: version,
+                    index: item.index,
+                    operation_id,
+                }),
+                Verdict::Failed(refusal) => response.failed.push(SyncError {
+                    entity_type: item.entity_type.into(),
+                    entity_id: (&*item.shown_id).into(),
+                    error: refusal.message,
+                    code: refusal.code.into(),
+                    index: item.index,
+                    operation_id,
+                }),
+                Verdict::Conflict { id } => {
+                    let (conflict, version) =
+                        pushed.conflicts.get(&id).cloned().ok_or_else(|| {
+                            Error::internal(format!("conflict {id} is not there"))
+                        })?;
+                    let readable = pushed.readable.contains(&conflict.scope);
+                    let shown = ConflictResult::new(conflict, version).for_item(item);
+                    response.conflicts.push(if readable { shown } else { shown.without_data() });
+                }
+            }
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,434 @@
+//! The API's shapes that are not made from the kinds' tables.
+
+use std::borrow::Cow;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::{Deprecation, MetaEnumValue, MetaType, MetaTypeId, Registry};
+use async_graphql::{
+    ComplexObject, Context, ContextSelectionSet, Enum, ID, InputObject, InputType, InputValueError,
+    InputValueResult, Name, OutputType, Positioned, Scalar, ScalarType, ServerResult, SimpleObject,
+    Value,
+};
+use entity::Millis;
+use serde_json::Value as Json;
+
+use super::{public, services};
+use crate::auth::Account;
+use crate::kinds::{self, parse_time, rfc3339};
+use crate::sync;
+use crate::sync::change::Item;
+use crate::sync::conflict::{Conflict, Resolution};
+
+/// RFC 3339 in UTC with milliseconds and `Z`. Any RFC 3339 is read, from the year 0001 on.
+#[derive(Clone, Copy, Debug)]
+pub struct DateTime(pub Millis);
+
+#[Scalar(name = "DateTime", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => parse_time(text).map(DateTime).ok_or_else(|| {
+                InputValueError::custom(
+                    "must be an RFC 3339 date and time in the years 0001 to 9999",
+                )
+            }),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    /// Only the JSON type: a malformed time in a batch fails its own item.
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::String(_))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(rfc3339(self.0))
+    }
+}
+
+/// Makes the GraphQL enum of one of the engine's.
+macro_rules! graphql_enum {
+    ($(#[$doc:meta])* $name:ident = $engine:tt { $($value:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Enum, Clone, Copy, PartialEq, Eq)]
+        #[graphql(remote = $engine)]
+        pub enum $name { $($value),* }
+    };
+}
+
+graphql_enum! {
+    /// What a row's files and attempts say; CONFLICT while a conflict of it is open.
+    SyncStatus = "sync::Status" {
+        InSync, NeedsUpload, NeedsDownload, Uploading, Downloading, SyncError, FilesPending, Conflict,
+    }
+}
+graphql_enum! {
+    /// How soon devices should have a row.
+    SyncPriority = "sync::Priority" { Low, Normal, High, Critical }
+}
+graphql_enum! { SyncOperation = "sync::Operation" { Create, Update, Delete } }
+graphql_enum! {
+    /// What a member may do.
+    TripRole = "sync::Role" { Owner, Editor, Viewer }
+}
+graphql_enum! {
+    /// Whether someone still has to decide.
+    ConflictStatus = "sync::ConflictStatus" { Open, Resolved }
+}
+
+/// The synced types; equal to `__typename`. Made from the list of kinds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EntityType(pub kinds::EntityType);
+
+impl EntityType {
+    fn meta() -> MetaType {
+        let value = |kind: &kinds::EntityType| MetaEnumValue {
+            name: kind.name().into(),
+            description: None,
+            deprecation: Deprecation::NoDeprecated,
+            visible: None,
+            inaccessible: false,
+            tags: Vec::new(),
+            directive_invocations: Vec::new(),
+        };
+        MetaType::Enum {
+            name: "EntityType".into(),
+            description: Some("The synced types; equal to `__typename`.".into()),
+            enum_values: kinds::EntityType::ALL
+                .iter()
+                .map(|kind| (kind.name().to_owned(), value(kind)))
+                .collect(),
+            visible: None,
+            inaccessible: false,
+            tags: Vec::new(),
+            rust_typename: Some(std::any::type_name::<EntityType>()),
+            directive_invocations: Vec::new(),
+            requires_scopes: Vec::new(),
+        }
+    }
+}
+
+impl From<kinds::EntityType> for EntityType {
+    fn from(kind: kinds::EntityType) -> EntityType {
+        EntityType(kind)
+    }
+}
+
+impl InputType for EntityType {
+    type RawValueType = Self;
+
+    fn type_name() -> Cow<'static, str> {
+        "EntityType".into()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        registry.create_input_type::<Self, _>(MetaTypeId::Enum, |_| Self::meta())
+    }
+
+    fn parse(value: Option<Value>) -> InputValueResult<Self> {
+        let value = value.unwrap_or_default();
+        let name = match &value {
+            Value::Enum(name) => name.as_str(),
+            Value::String(name) => name,
+            _ => "",
+        };
+        match kinds::EntityType::from_name(name) {
+            Some(kind) => Ok(EntityType(kind)),
+            None => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Enum(Name::new(self.0.name()))
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+}
+
+impl OutputType for EntityType {
+    fn type_name() -> Cow<'static, str> {
+        "EntityType".into()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        registry.create_output_type::<Self, _>(MetaTypeId::Enum, |_| Self::meta())
+    }
+
+    async fn resolve(
+        &self,
+        _ctx: &ContextSelectionSet<'_>,
+        _field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        Ok(self.to_value())
+    }
+}
+
+/// Why two edits could not both stand.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "sync::ConflictType")]
+pub enum ConflictType {
+    VersionMismatch,
+    ConcurrentModification,
+    #[graphql(name = "DEPENDENCY_CONFLICT")]
+    Dependency,
+    #[graphql(name = "DELETION_CONFLICT")]
+    Deletion,
+}
+
+/// How a conflict is, or was, resolved.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "sync::Strategy")]
+pub enum ConflictResolutionStrategy {
+    LastWriteWins,
+    FirstWriteWins,
+    #[graphql(name = "MANUAL_RESOLUTION")]
+    Manual,
+    KeepBoth,
+    FieldMerge,
+}
+
+/// Why a change failed, for a program.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "sync::ErrorCode")]
+pub enum SyncErrorCode {
+    /// A field is missing, malformed or out of range.
+    Validation,
+    /// Nothing there that the caller may see.
+    NotFound,
+    /// Seen, but the caller's role may not change it.
+    Forbidden,
+    /// What it refers to failed or was skipped in this batch.
+    Dependency,
+    /// Claims a version that the server never issued.
+    VersionAhead,
+    /// clientTimestamp too far in the future.
+    ClockSkew,
+    /// Same operationId, other content.
+    OperationReused,
+    Limit,
+}
+
+// ── Accounts ─────────────────────────────────────────────────────────────────────────────────
+
+#[derive(InputObject)]
+pub struct UserInput {
+    pub email: String,
+    /// 8 to 256 characters.
+    pub password: String,
+}
+
+/// A person who can log in.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct User {
+    pub id: ID,
+    pub email: String,
+    pub username: String,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub profile_image_url: Option<String>,
+    pub is_active: bool,
+    pub is_email_verified: bool,
+    pub last_login_at: Option<DateTime>,
+    pub created_at: DateTime,
+    pub updated_at: DateTime,
+    pub roles: Vec<String>,
+    pub display_name: String,
+    pub initials: String,
+    #[graphql(skip)]
+    account: Account,
+}
+
+#[ComplexObject]
+impl User {
+    /// Whether the person logged in or a device of theirs pushed within the last five minutes.
+    async fn is_online(&self, ctx: &Context<'_>) -> async_graphql::Result<bool> {
+        services(ctx)?.auth.is_online(&self.account).await.map_err(public)
+    }
+}
+
+impl From<Account> for User {
+    fn from(account: Account) -> User {
+        let names = [account.first_name.as_deref(), account.last_name.as_deref()];
+        let full: Vec<&str> = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
+        let display_name = if full.is_empty() { account.username.clone() } else { full.join(" ") };
+        let initials = display_name
+            .split_whitespace()
+            .filter_map(|word| word.chars().next())
+            .take(2)
+            .flat_map(char::to_uppercase)
+            .collect();
+        User {
+            id: account.id.into(),
+            email: account.email.clone(),
+            username: account.username.clone(),
+            first_name: account.first_name.clone(),
+            last_name: account.last_name.clone(),
+            profile_image_url: account.profile_image_url.clone(),
+            is_active: account.is_active,
+            is_email_verified: account.is_email_verified,
+            last_login_at: account.last_login_at.map(DateTime),
+            created_at: DateTime(account.created_at),
+            updated_at: DateTime(account.updated_at),
+            roles: vec!["USER".into()],
+            display_name,
+            initials,
+            account,
+        }
+    }
+}
+
+#[derive(SimpleObject)]
+pub struct AuthResponse {
+    /// Send it as `Authorization: Bearer …`.
+    pub token: String,
+    pub user: User,
+}
+
+/// A device that has pushed.
+#[derive(SimpleObject)]
+pub struct Device {
+    pub id: ID,
+    pub last_seen_at: DateTime,
+}
+
+// ── bulkSync ─────────────────────────────────────────────────────────────────────────────────
+
+#[derive(SimpleObject)]
+pub struct BulkSyncResponse {
+    /// What was applied as sent, or was there already.
+    pub successful: Vec<SyncResult>,
+    /// Every version mismatch of this batch, auto-resolved ones too.
+    pub conflicts: Vec<ConflictResult>,
+    pub failed: Vec<SyncError>,
+    pub server_timestamp: DateTime,
+    /// Items in the batch: each has its one verdict above.
+    pub processed_count: usize,
+}
+
+#[derive(SimpleObject)]
+pub struct SyncResult {
+    pub entity_type: EntityType,
+    pub entity_id: ID,
+    pub operation: SyncOperation,
+    /// The row's version now.
+    pub sync_version: i32,
+    /// The item's place in its list of the input.
+    pub index: usize,
+    pub operation_id: Option<ID>,
+}
+
+#[derive(SimpleObject)]
+pub struct SyncError {
+    pub entity_type: EntityType,
+    /// "unknown" where the item had none.
+    pub entity_id: ID,
+    /// For a person.
+    pub error: String,
+    /// For a program.
+    pub code: SyncErrorCode,
+    pub index: usize,
+    pub operation_id: Option<ID>,
+}
+
+/// Two edits of one row that collided.
+#[derive(SimpleObject)]
+pub struct ConflictResult {
+    pub id: ID,
+    pub entity_type: EntityType,
+    pub entity_id: ID,
+    pub conflict_type: ConflictType,
+    pub operation: SyncOperation,
+    /// The item's place in the batch, in bulkSync's answer.
+    pub index: Option<usize>,
+    pub operation_id: Option<ID>,
+    pub device_id: Option<ID>,
+    /// The row's version now; 0 where there is no row.
+    pub current_version: i32,
+    /// The server's version when the conflict arose.
+    pub local_version: i32,
+    /// The version that the device's edit was made on.
+    pub remote_version: i32,
+    /// JSON: the server's row.
+    pub local_data: String,
+    /// JSON: the device's edit.
+    pub remote_data: String,
+    /// JSON: the row both started from, where known.
+    pub base_data: Option<String>,
+    pub conflicted_fields: Vec<String>,
+    pub timestamp: DateTime,
+    pub status: ConflictStatus,
+    pub resolution: Option<ConflictResolution>,
+}
+
+#[derive(SimpleObject)]
+pub struct ConflictResolution {
+    pub conflict_id: ID,
+    pub strategy: ConflictResolutionStrategy,
+    /// JSON: the row that came out.
+    pub resolved_data: Option<String>,
+    pub resolved_at: DateTime,
+    /// The user; automatic ones name the user who pushed.
+    pub resolved_by: ID,
+}
+
+/// An operation id as its sender gave it; one that the server derived is its own affair.
+fn sent_operation_id(key: &str) -> Option<ID> {
+    (!key.starts_with('~')).then(|| key.into())
+}
+
+impl ConflictResult {
+    pub fn new(conflict: Conflict, current_version: i32) -> ConflictResult {
+        let json = |map| Json::Object(map).to_string();
+        let status = conflict.status().into();
+        let id = conflict.id;
+        ConflictResult {
+            id: id.into(),
+            entity_type: conflict.key.0.into(),
+            entity_id: conflict.key.1.into(),
+            conflict_type: conflict.conflict_type.into(),
+            operation: conflict.operation.into(),
+            index: None,
+            operation_id: sent_operation_id(&conflict.operation_id),
+            device_id: conflict.device.map(ID::from),
+            current_version,
+            local_version: conflict.local_version,
+            remote_version: conflict.remote_version,
+            local_data: json(conflict.local),
+            remote_data: json(conflict.remote),
+            base_data: conflict.base.map(json),
+            conflicted_fields: conflict.fields,
+            timestamp: DateTime(conflict.at),
+            status,
+            resolution: conflict.resolution.map(|Resolution { strategy, data, at, by }| {
+                ConflictResolution {
+                    conflict_id: id.into(),
+                    strategy: strategy.into(),
+                    resolved_data: data.map(json),
+                    resolved_at: DateTime(at),
+                    resolved_by: by.into(),
+                }
+            }),
+        }
+    }
+
+    /// As the answer to one item of a batch.
+    pub fn for_item(mut self, item: &Item) -> ConflictResult {
+        self.index = Some(item.index);
+        self.operation = item.operation.into();
+        self.operation_id = item.operation_id.as_deref().map(ID::from);
+        self
+    }
+
+    /// For someone who has lost the role that may see the row.
+    pub fn without_data(mut self) -> ConflictResult {
+        self.local_data = "{}".into();
+        self.base_data = None;
+        if let Some(resolution) = &mut self.resolution {
+            resolution.resolved_data = None;
+        }
+        self
+    }
+}

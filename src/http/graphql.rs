@@ -1,0 +1,243 @@
+//! `/graphql`, as the GraphQL-over-HTTP specification says
+//! (<https://graphql.github.io/graphql-over-http/draft/>).
+//!
+//! A request that cannot be executed is 400. One that is executed is 200, whatever its fields say;
+//! clients that accept nothing but `application/json` get 200 for every well-formed request.
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::OperationType;
+use async_graphql::{ErrorExtensionValues, Request, Response as Answer, ServerError, Value};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::json as json_value;
+
+use super::{Context, LoggedUser, document, json};
+use crate::auth::Caller;
+use crate::config::limits;
+use crate::error::{Code, Error};
+
+const JSON: &str = "application/json; charset=utf-8";
+const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
+
+pub async fn post(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let Some(media) = accepted(&headers) else { return not_acceptable() };
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            let status = axum::response::IntoResponse::into_response(rejection).status();
+            let error = match status {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::new(
+                    Code::Limit,
+                    format!("a request may have {} bytes; send the batch in parts", limits::BODY),
+                ),
+                _ => Error::bad_input("the body of the request could not be read"),
+            };
+            return refusal(media, status, error);
+        }
+    };
+    if !is_json(&headers) {
+        let error = Error::bad_input("send the request as application/json");
+        return refusal(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, error);
+    }
+    match serde_json::from_slice::<Request>(&body) {
+        Ok(request) => execute(context, headers, media, request, false).await,
+        Err(error) => {
+            let message = format!("the body is no GraphQL request: {error}");
+            refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message))
+        }
+    }
+}
+
+pub async fn get(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Some(media) = accepted(&headers) else { return not_acceptable() };
+    match async_graphql::http::parse_query_string(&query.unwrap_or_default()) {
+        Ok(request) => execute(context, headers, media, request, true).await,
+        Err(_) => {
+            let error = Error::bad_input("the URL holds no GraphQL request: give `query`");
+            refusal(media, StatusCode::BAD_REQUEST, error)
+        }
+    }
+}
+
+async fn execute(
+    context: Context,
+    headers: HeaderMap,
+    media: &'static str,
+    mut request: Request,
+    only_queries: bool,
+) -> Response {
+    let refused = |error| refusal(media, request_error(media), error);
+    if request.query.len() > limits::DOCUMENT {
+        let message = format!(
+            "a document may have {} bytes; give rows as variables, not as literals",
+            limits::DOCUMENT
+        );
+        return refused(Error::new(Code::Limit, message));
+    }
+    if document::is_too_deep(&request.query) {
+        return refused(Error::new(Code::Limit, "the document is nested too deep"));
+    }
+    let mut parsed = match parse_query(&request.query) {
+        Ok(parsed) => parsed,
+        // Not `request_error`: text that does not parse is 400 for every client.
+        Err(error) => {
+            let error = Error::bad_input(format!("the document cannot be read: {error}"));
+            return refused(error);
+        }
+    };
+    let operation = document::operation_type(&parsed, request.operation_name.as_deref());
+    if only_queries && !matches!(operation, None | Some(OperationType::Query)) {
+        let error = Error::bad_input("only queries can be sent by GET; send this by POST");
+        let mut response = refusal(media, StatusCode::METHOD_NOT_ALLOWED, error);
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    document::drop_missing_variables(&mut parsed, &request.variables);
+    request.set_parsed_query(parsed);
+
+    let work = async {
+        let caller: Option<Caller> = match bearer(&headers) {
+            Some(token) => context.services.auth.authenticate(token).await?,
+            None => None,
+        };
+        Ok::<_, Error>((caller, context.api.execute(request.data(caller)).await))
+    };
+    match tokio::time::timeout(context.timeout, work).await {
+        Ok(Ok((caller, answer))) => {
+            let mut response = answered(media, answer);
+            if let Some(caller) = caller {
+                response.extensions_mut().insert(LoggedUser(caller.account));
+            }
+            response
+        }
+        Ok(Err(error)) => refused(error),
+        Err(_) => refused(Error::new(
+            Code::Unavailable,
+            "the request took too long and was given up; ask for less, or try again",
+        )),
+    }
+}
+
+fn answered(media: &'static str, mut answer: Answer) -> Response {
+    for error in &mut answer.errors {
+        complete(error);
+    }
+    // Without any path, and without data, nothing was executed.
+    let executed = answer.errors.iter().any(|error| !error.path.is_empty())
+        || answer.errors.is_empty()
+        || answer.data != Value::Null;
+    let unavailable = answer.errors.iter().any(|error| has_code(error, Code::Unavailable));
+    let status = match executed {
+        true => StatusCode::OK,
+        false => request_error(media),
+    };
+    // Serializing what was made of JSON cannot fail.
+    let body = serde_json::to_vec(&answer).unwrap_or_default();
+    let mut response = Response::new(body.into());
+    *response.status_mut() = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { status };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    if unavailable {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Gives errors of the GraphQL library a code.
+fn complete(error: &mut ServerError) {
+    let has_code = error.extensions.as_ref().is_some_and(|values| values.get("code").is_some());
+    if has_code {
+        return;
+    }
+    let limit = ["Query is nested too deep.", "Query is too complex."];
+    let code =
+        if limit.contains(&error.message.as_str()) { Code::Limit } else { Code::BadUserInput };
+    error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.name());
+}
+
+fn has_code(error: &ServerError, code: Code) -> bool {
+    let found = error.extensions.as_ref().and_then(|values| values.get("code"));
+    matches!(found, Some(Value::String(found)) if found == code.name())
+}
+
+fn request_error(media: &'static str) -> StatusCode {
+    if media == GRAPHQL { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+}
+
+/// An answer without data.
+fn refusal(media: &'static str, status: StatusCode, error: Error) -> Response {
+    let unavailable = error.code == Code::Unavailable;
+    let status = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { status };
+    let body = json_value!({
+        "errors": [{ "message": error.message, "extensions": { "code": error.code.name() } }]
+    });
+    let mut response = json(status, media, body);
+    if unavailable {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The answer after a panic, whose cause is in the log.
+pub fn internal() -> Response {
+    refusal(JSON, StatusCode::INTERNAL_SERVER_ERROR, Error::internal("a request panicked"))
+}
+
+fn not_acceptable() -> Response {
+    let error = Error::bad_input(
+        "this server answers application/graphql-response+json and application/json",
+    );
+    refusal(JSON, StatusCode::NOT_ACCEPTABLE, error)
+}
+
+/// The media type of the answer: the first that the client accepts and the server has. None: the
+/// client accepts neither.
+fn accepted(headers: &HeaderMap) -> Option<&'static str> {
+    let mut ranges = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .filter(|range| !range.is_empty())
+        .peekable();
+    if ranges.peek().is_none() {
+        return Some(JSON);
+    }
+    ranges.find_map(|range| match range.as_str() {
+        "application/graphql-response+json" => Some(GRAPHQL),
+        "application/json" | "application/*" | "*/*" => Some(JSON),
+        _ => None,
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = media_type.split(';').map(str::trim);
+    let is_json =
+        parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.all(|parameter| {
+            !parameter.to_ascii_lowercase().starts_with("charset=")
+                || parameter[8..].trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

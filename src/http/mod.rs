@@ -1,0 +1,130 @@
+//! The server's HTTP side: router, limits, health.
+
+mod document;
+mod graphql;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_graphql::http::GraphiQLSource;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::CompressionLevel;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::config::{Config, limits};
+use crate::db;
+use crate::graphql::{Api, Services};
+
+/// What handlers need.
+#[derive(Clone)]
+struct Context {
+    api: Api,
+    services: Arc<Services>,
+    timeout: Duration,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// All paths of the server.
+pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
+    let timeout = Duration::from_secs(config.request_timeout.into());
+    let context = Context { api, services, timeout };
+    let mut router = Router::new()
+        .route("/graphql", get(graphql::get).post(graphql::post))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready));
+    if config.playground {
+        router = router.route("/", get(playground));
+    }
+    let origins: Vec<HeaderValue> =
+        config.cors_origins.iter().filter_map(|origin| origin.trim().parse().ok()).collect();
+    if !origins.is_empty() {
+        router = router.layer(
+            CorsLayer::new()
+                .allow_origin(AllowOrigin::list(origins))
+                .allow_methods([Method::GET, Method::POST])
+                .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, header::ACCEPT])
+                .max_age(Duration::from_secs(3600)),
+        );
+    }
+    router
+        .layer(CompressionLayer::new().gzip(true).zstd(true).quality(CompressionLevel::Fastest))
+        // Counted after unpacking: a small body must not grow without bound.
+        .layer(DefaultBodyLimit::max(limits::BODY))
+        .layer(RequestDecompressionLayer::new())
+        .layer(CatchPanicLayer::custom(|_| graphql::internal()))
+        .layer(middleware::from_fn(log))
+        .with_state(context)
+}
+
+/// Whether the server can do its work: the database answers.
+async fn ready(State(context): State<Context>) -> Response {
+    let ping = db::now(context.services.db.pool());
+    match tokio::time::timeout(limits::DB_LOCK, ping).await {
+        Ok(Ok(_)) => "ok".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer").into_response(),
+    }
+}
+
+async fn playground() -> Html<String> {
+    Html(GraphiQLSource::build().endpoint("/graphql").title("Cairn").finish())
+}
+
+/// The account that a request was made for, told to the log by the handler.
+#[derive(Clone, Copy)]
+struct LoggedUser(Uuid);
+
+/// Logs a request with an id, its user and the time taken; nothing of its content. A request id
+/// that a proxy made is kept.
+async fn log(mut request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| {
+            !id.is_empty()
+                && id.len() <= 64
+                && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        })
+        .map(str::to_owned);
+    let id = given.unwrap_or_else(|| Uuid::new_v4().to_string());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        request.headers_mut().insert(REQUEST_ID, value);
+    }
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let started = Instant::now();
+    let span = tracing::info_span!("request", %id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let user = response.extensions().get::<LoggedUser>().map(|LoggedUser(user)| *user);
+    let _entered = span.enter();
+    tracing::info!(
+        %method,
+        path,
+        status = response.status().as_u16(),
+        user = user.map(tracing::field::display),
+        milliseconds = started.elapsed().as_millis() as u64,
+        "answered"
+    );
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// An answer of JSON with a media type of its own.
+fn json(status: StatusCode, media_type: &'static str, body: serde_json::Value) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}

@@ -1,0 +1,58 @@
+use entity::memory::{Column, Entity};
+
+use super::*;
+
+pub(super) fn kind() -> Kind {
+    Kind {
+        home: Home::Parent("tripId"),
+        label: "title",
+        relations: vec![
+            Relation {
+                name: "mediaItems",
+                doc: "Photos, films and sounds.",
+                target: EntityType::MediaItem,
+                via: Via::Children("memoryId"),
+                shape: "[_!]!",
+                order: "order",
+            },
+            Relation {
+                name: "tags",
+                doc: "The tags that it carries, other members' tags included.",
+                target: EntityType::Tag,
+                via: Via::Refs("tagIds"),
+                shape: "[_!]!",
+                order: "sortOrder",
+            },
+            Relation {
+                name: "gpxTrack",
+                doc: "The first track that belongs to it.",
+                target: EntityType::GPXTrack,
+                via: Via::Children("memoryId"),
+                shape: "_",
+                order: "name",
+            },
+        ],
+        check: |memory| check_pair(memory, "latitude", "longitude"),
+        ..super::kind(
+            Entity,
+            Column::SyncPriority,
+            EntityType::Memory,
+            "memories",
+            "A moment of a trip.",
+            vec![
+                parent(Column::TripId, EntityType::Trip, OnDelete::Cascade),
+                name(Column::Title),
+                text(Column::Content).read_as(&["content", "text"]),
+                time(Column::Date).or_client_time().read_as(&["date", "timestamp"]),
+                latitude(Column::Latitude)
+                    .group("place")
+                    .reads_zero()
+                    .doc("Degrees; 0 where the place is not known: `location` is null then."),
+                longitude(Column::Longitude).group("place").reads_zero(),
+                text(Column::Address).read_as(&["address", "locationName"]),
+                text(Column::WeatherJson).named("weatherJSON"),
+                refs(Column::TagIds, EntityType::Tag),
+            ],
+        )
+    }
+}

@@ -1,0 +1,14 @@
+//! Cairn: a self-hosted GraphQL sync backend for offline-first mobile apps.
+//!
+//! ARCHITECTURE.md is the map. In short, arrows point one way: [`http`] → [`graphql`] → [`sync`] →
+//! the entities; [`kinds`] says what a row of each kind holds.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod graphql;
+pub mod http;
+pub mod kinds;
+pub mod sync;

@@ -1,0 +1,156 @@
+//! The command line.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cairn::app::{self, App};
+use cairn::config::{Config, DatabaseConfig};
+use cairn::db::Db;
+use cairn::error::Error;
+use cairn::graphql;
+use cairn::sync::{check, gc};
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// A self-hosted GraphQL sync backend for offline-first mobile apps.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Config,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API. This is what happens without any command.
+    Serve(Box<Config>),
+    /// Bring the database's schema up to date.
+    Migrate(DatabaseConfig),
+    /// Print the API's schema in GraphQL's definition language.
+    Schema,
+    /// Remove what is past its retention. The server does it by itself once a day.
+    Gc(Retained),
+    /// Verify every invariant of a database that nobody is writing to.
+    Check(Retained),
+    /// Begin a new timeline, after a backup was restored: all devices pull from the beginning.
+    NewEpoch(DatabaseConfig),
+}
+
+#[derive(clap::Args)]
+struct Retained {
+    #[command(flatten)]
+    database: DatabaseConfig,
+    /// Days for which tombstones, receipts, revisions and resolved conflicts are kept.
+    #[arg(long, env = "RETENTION_DAYS", default_value_t = 90)]
+    retention_days: u32,
+}
+
+impl Retained {
+    fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention_days) * 86_400)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .init();
+    let result = match cli.command {
+        None => serve(cli.serve).await,
+        Some(Command::Serve(config)) => serve(*config).await,
+        Some(Command::Schema) => {
+            print!("{}", graphql::sdl());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Migrate(database)) => migrate(&database).await,
+        Some(Command::Gc(retained)) => collect(&retained).await,
+        Some(Command::Check(retained)) => verify(&retained).await,
+        Some(Command::NewEpoch(database)) => renew_epoch(&database).await,
+    };
+    result.unwrap_or_else(|message| {
+        eprintln!("cairn: {message}");
+        ExitCode::FAILURE
+    })
+}
+
+type Outcome = Result<ExitCode, String>;
+
+fn sentence(error: Error) -> String {
+    error.message
+}
+
+async fn connect(database: &DatabaseConfig) -> Result<Db, String> {
+    Db::connect(&database.database_url)
+        .await
+        .map_err(|error| format!("cannot open the database: {error}"))
+}
+
+async fn serve(config: Config) -> Outcome {
+    config.check()?;
+    let listen = config.listen;
+    let app = App::new(config).await.map_err(sentence)?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!("listening on http://{address}");
+    app.run(listener, stop_signal()).await.map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn migrate(database: &DatabaseConfig) -> Outcome {
+    app::migrate(&connect(database).await?).await.map_err(sentence)?;
+    println!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn collect(retained: &Retained) -> Outcome {
+    let db = connect(&retained.database).await?;
+    let removed = gc::clean_up(&db, retained.retention()).await.map_err(sentence)?;
+    let gc::Removed { tombstones, deletions, receipts, conflicts, revisions, ticks, sessions } =
+        removed;
+    println!(
+        "removed {tombstones} tombstones, {deletions} deletions, {receipts} receipts, \
+         {conflicts} conflicts, {revisions} revisions, {ticks} ticks, {sessions} sessions"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(retained: &Retained) -> Outcome {
+    let db = connect(&retained.database).await?;
+    let problems = check::check(&db, retained.retention()).await.map_err(sentence)?;
+    for problem in &problems {
+        println!("{problem}");
+    }
+    match problems.len() {
+        0 => {
+            println!("all is well");
+            Ok(ExitCode::SUCCESS)
+        }
+        count => Err(format!("{count} problems")),
+    }
+}
+
+async fn renew_epoch(database: &DatabaseConfig) -> Outcome {
+    let epoch = app::renew_epoch(&connect(database).await?).await.map_err(sentence)?;
+    println!("the epoch is {epoch}");
+    Ok(ExitCode::SUCCESS)
+}

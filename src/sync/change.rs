@@ -1,0 +1,281 @@
+//! From an item of a batch to a change, or to the reason why it is none.
+
+use std::collections::BTreeMap;
+
+use entity::Millis;
+use serde_json::{Map, Value as Json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{ErrorCode, Operation, Sender};
+use crate::kinds::{Content, EntityType, Invalid, Missing, Value, Writer, parse_id, parse_time};
+
+/// One item of a batch, as the device sent it.
+#[derive(Clone, Debug)]
+pub struct RawItem {
+    pub entity_type: EntityType,
+    /// Its place in its list of the batch.
+    pub index: usize,
+    pub json: Map<String, Json>,
+}
+
+/// An item that has been read.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub entity_type: EntityType,
+    pub index: usize,
+    pub operation: Operation,
+    /// The row's id for the answer: as UUID where it is one, else as it was sent.
+    pub shown_id: String,
+    /// As it was sent.
+    pub operation_id: Option<String>,
+    /// Names the operation among all of its device: the operation id, or a hash of the item.
+    pub operation_key: String,
+    /// Tells whether two items with one operation id are the same.
+    pub hash: Uuid,
+    pub change: Result<Change, Refusal>,
+}
+
+/// A well-formed change of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub entity_type: EntityType,
+    pub id: Uuid,
+    pub operation: Operation,
+    /// The version that the edit was made on.
+    pub base_version: i32,
+    /// When the edit was made by the device's clock, clamped to 1970 … now.
+    pub client_time: Millis,
+    /// The fields that were given.
+    pub edit: BTreeMap<usize, Value>,
+}
+
+/// Why an item failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into() }
+    }
+}
+
+impl From<Invalid> for Refusal {
+    fn from(Invalid(message): Invalid) -> Refusal {
+        Refusal::new(ErrorCode::Validation, message)
+    }
+}
+
+/// What reading an item depends on besides the item.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    pub sender: Sender,
+    pub now: Millis,
+    /// How far ahead a device's clock may be, in milliseconds.
+    pub max_skew: Millis,
+}
+
+/// The longest operation id, in characters.
+const MAX_OPERATION_ID: usize = 128;
+
+/// Reads one item.
+pub fn read(raw: RawItem, reading: Reading) -> Item {
+    let RawItem { entity_type, index, json } = raw;
+    let hash = hash(entity_type, &json);
+    let derived = derive_id(reading.sender, hash);
+    let operation_id = json.get("operationId").and_then(Json::as_str).map(str::to_owned);
+    let operation = json.get("operation").and_then(Json::as_str).and_then(Operation::from_name);
+    let id = json.get("id").and_then(Json::as_str);
+    let shown_id = match id {
+        Some(text) => match parse_id(text) {
+            Some(id) => id.to_string(),
+            None => text.chars().take(64).collect(),
+        },
+        None if operation == Some(Operation::Create) => derived.to_string(),
+        None => "unknown".into(),
+    };
+    let change = read_change(entity_type, operation, derived, &json, reading);
+    Item {
+        entity_type,
+        index,
+        // An operation that is none fails in `read_change`; what stands here is never used then.
+        operation: operation.unwrap_or(Operation::Update),
+        shown_id,
+        operation_key: operation_id.clone().unwrap_or_else(|| format!("~{derived}")),
+        operation_id,
+        hash,
+        change,
+    }
+}
+
+fn read_change(
+    entity_type: EntityType,
+    operation: Option<Operation>,
+    derived: Uuid,
+    json: &Map<String, Json>,
+    reading: Reading,
+) -> Result<Change, Refusal> {
+    let kind = entity_type.kind();
+    let invalid = |message: &str| Refusal::new(ErrorCode::Validation, message);
+    let operation =
+        operation.ok_or_else(|| invalid("operation: must be CREATE, UPDATE or DELETE"))?;
+    if let Some(id) = json.get("operationId").filter(|id| !id.is_null()) {
+        match id.as_str() {
+            Some(id)
+                if !id.is_empty()
+                    && !id.starts_with('~')
+                    && id.chars().count() <= MAX_OPERATION_ID
+                    && !id.chars().any(char::is_control) => {}
+            _ => {
+                return Err(invalid(
+                    "operationId: must be 1 to 128 characters, not beginning with ~",
+                ));
+            }
+        }
+    }
+    let id = match json.get("id").filter(|id| !id.is_null()) {
+        Some(id) => id
+            .as_str()
+            .and_then(parse_id)
+            .filter(|id| !id.is_nil())
+            .ok_or_else(|| invalid("id: must be a UUID"))?,
+        None if operation == Operation::Create => derived,
+        None => return Err(invalid("id: is needed to update or delete")),
+    };
+    let base_version = match json.get("syncVersion") {
+        None => 0,
+        Some(version) => version
+            .as_i64()
+            .and_then(|version| i32::try_from(version).ok())
+            .filter(|version| *version >= 0)
+            .ok_or_else(|| invalid("syncVersion: must be a whole number from 0 to 2147483647"))?,
+    };
+    if operation != Operation::Create && base_version < 1 {
+        return Err(invalid(
+            "syncVersion: must name the version that the edit was made on, 1 or more",
+        ));
+    }
+    let client_time = json
+        .get("clientTimestamp")
+        .and_then(Json::as_str)
+        .and_then(parse_time)
+        .ok_or_else(|| {
+            invalid("clientTimestamp: must be an RFC 3339 date and time in the years 0001 to 9999")
+        })?;
+    if client_time > reading.now + reading.max_skew {
+        return Err(Refusal::new(
+            ErrorCode::ClockSkew,
+            format!(
+                "clientTimestamp: lies more than {} s ahead of the server's clock",
+                reading.max_skew / 1000
+            ),
+        ));
+    }
+    let mut edit = BTreeMap::new();
+    if operation != Operation::Delete {
+        for (name, value) in json {
+            if matches!(
+                name.as_str(),
+                "id" | "operation" | "syncVersion" | "clientTimestamp" | "operationId"
+            ) {
+                continue;
+            }
+            let field = kind
+                .find(name)
+                .filter(|field| kind.fields[*field].writer == Writer::Device)
+                .ok_or_else(|| invalid(&format!("{name}: {} has no such field", kind.name())))?;
+            edit.insert(field, kind.fields[field].take(value)?);
+        }
+    }
+    Ok(Change {
+        entity_type,
+        id,
+        operation,
+        base_version,
+        client_time: client_time.clamp(0, reading.now.max(0)),
+        edit,
+    })
+}
+
+/// The content of a row that a CREATE makes.
+pub fn new_content(change: &Change) -> Result<Content, Refusal> {
+    let kind = change.entity_type.kind();
+    let mut values = Vec::with_capacity(kind.fields.len());
+    for (at, field) in kind.fields.iter().enumerate() {
+        values.push(match (change.edit.get(&at), &field.missing) {
+            (Some(value), _) => value.clone(),
+            (None, Missing::Is(value)) => value.clone(),
+            (None, Missing::ClientTime) => Value::Time(change.client_time),
+            (None, Missing::Refused) => {
+                return Err(Refusal::new(
+                    ErrorCode::Validation,
+                    format!("{}: is needed to create a {}", field.name, kind.name()),
+                ));
+            }
+        });
+    }
+    Ok(Content { kind: change.entity_type, values })
+}
+
+/// The device's edit as JSON, for conflicts.
+pub fn edit_json(change: &Change) -> Map<String, Json> {
+    let kind = change.entity_type.kind();
+    if change.operation == Operation::Delete {
+        let at = crate::kinds::rfc3339(change.client_time);
+        return Map::from_iter([("deletedAt".to_owned(), Json::String(at))]);
+    }
+    change
+        .edit
+        .iter()
+        .map(|(at, value)| {
+            let field = &kind.fields[*at];
+            (field.name.clone(), value.to_json(field.choices()))
+        })
+        .collect()
+}
+
+/// Of everything in the item, whatever the order of its keys.
+fn hash(entity_type: EntityType, json: &Map<String, Json>) -> Uuid {
+    let mut keys: Vec<_> = json.keys().collect();
+    keys.sort_unstable();
+    let mut hasher = Sha256::new();
+    hasher.update(entity_type.name());
+    for key in keys {
+        hasher.update([0]);
+        hasher.update(key);
+        hasher.update([1]);
+        hasher.update(json[key].to_string());
+    }
+    to_uuid(hasher)
+}
+
+/// The id of what an item makes when it brings none: the same whenever the item is sent again.
+fn derive_id(sender: Sender, hash: Uuid) -> Uuid {
+    derive(&[
+        b"item",
+        sender.account.as_bytes(),
+        sender.device.unwrap_or_default().as_bytes(),
+        hash.as_bytes(),
+    ])
+}
+
+/// A UUID that follows from its parts.
+pub fn derive(parts: &[&[u8]]) -> Uuid {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    to_uuid(hasher)
+}
+
+fn to_uuid(hasher: Sha256) -> Uuid {
+    let digest = hasher.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    // Version 8: the bits are ours.
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}

@@ -1,0 +1,178 @@
+//! The clean-up: what is past its retention goes, a little at a time, and the floors rise.
+
+use std::time::Duration;
+
+use entity::Millis;
+use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use uuid::Uuid;
+
+use super::{ConflictStatus, scope, store};
+use crate::config::limits;
+use crate::db::{self, Db};
+use crate::error::Error;
+use crate::kinds;
+
+/// What a clean-up removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub tombstones: u64,
+    pub deletions: u64,
+    pub receipts: u64,
+    pub conflicts: u64,
+    pub revisions: u64,
+    pub ticks: u64,
+    pub sessions: u64,
+}
+
+/// Removes everything that is older than the retention. Safe to run at any time, and twice at once.
+pub async fn clean_up(db: &Db, retention: Duration) -> Result<Removed, Error> {
+    let now = db::now(db.pool()).await?;
+    let before = now - retention.as_millis() as Millis;
+    let mut removed = Removed::default();
+    for scope in scopes_with_old_deletions(db, before).await? {
+        let tx = db.begin_write().await?;
+        removed.deletions += forget_deletions(&tx, scope, before).await?;
+        tx.commit().await?;
+    }
+    for kind in kinds::all() {
+        loop {
+            let tx = db.begin_write().await?;
+            let buried = bury(&tx, kind, before).await?;
+            tx.commit().await?;
+            removed.tombstones += buried;
+            if buried < limits::GC_ROWS {
+                break;
+            }
+        }
+    }
+    let old = |table: &'static str| Expr::col((table, "at")).lt(before);
+    // First what points to conflicts, then the conflicts.
+    removed.receipts =
+        delete(db, "receipt", &["account_id", "device_id", "operation_id"], old("receipt")).await?;
+    let resolved = Expr::col(("conflict", "status"))
+        .eq(ConflictStatus::Resolved.name())
+        .and(Expr::col(("conflict", "resolved_at")).lt(before));
+    removed.conflicts = delete(db, "conflict", &["id"], resolved).await?;
+    let orphaned = Expr::exists(
+        Query::select()
+            .expr(Expr::val(1))
+            .from("conflict")
+            .and_where(Expr::col(("conflict", "id")).equals(("conflict_edit", "conflict_id")))
+            .to_owned(),
+    )
+    .not();
+    let key = ["conflict_id", "account_id", "operation_id"];
+    delete(db, "conflict_edit", &key, orphaned.and(old("conflict_edit"))).await?;
+    removed.revisions =
+        delete(db, "revision", &["entity_id", "version", "kind"], old("revision")).await?;
+    // The last tick of the old ones stays: it says how far a device was that last came then.
+    let followed = Expr::exists(
+        Query::select()
+            .expr(Expr::val(1))
+            .from_as("tick", "later")
+            .and_where(Expr::col(("later", "scope_id")).equals(("tick", "scope_id")))
+            .and_where(Expr::col(("later", "seq")).gt(Expr::col(("tick", "seq"))))
+            .and_where(Expr::col(("later", "at")).lt(before))
+            .to_owned(),
+    );
+    removed.ticks = delete(db, "tick", &["scope_id", "seq"], old("tick").and(followed)).await?;
+    removed.sessions =
+        delete(db, "session", &["id"], Expr::col(("session", "expires_at")).lt(now)).await?;
+    Ok(removed)
+}
+
+async fn scopes_with_old_deletions(db: &Db, before: Millis) -> Result<Vec<Uuid>, DbErr> {
+    let select = Query::select()
+        .distinct()
+        .column("scope_id")
+        .from("deletion")
+        .and_where(Expr::col("at").lt(before))
+        .to_owned();
+    db.pool().query_all(&select).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Removes old entries of one scope's deletion log, and raises its floor above them.
+async fn forget_deletions(
+    tx: &DatabaseTransaction,
+    scope: Uuid,
+    before: Millis,
+) -> Result<u64, DbErr> {
+    scope::lock(tx, &[scope]).await?;
+    let old = || Expr::col("scope_id").eq(scope).and(Expr::col("at").lt(before));
+    let highest =
+        Query::select().expr(Expr::col("seq").max()).from("deletion").and_where(old()).to_owned();
+    let Some(row) = tx.query_one(&highest).await? else { return Ok(0) };
+    let Some(highest) = row.try_get_by_index::<Option<i64>>(0)? else { return Ok(0) };
+    let raise = Query::update()
+        .table("scope")
+        .value("floor", highest)
+        .and_where(Expr::col("id").eq(scope))
+        .and_where(Expr::col("floor").lt(highest))
+        .to_owned();
+    tx.execute(&raise).await?;
+    let delete = Query::delete().from_table("deletion").and_where(old()).to_owned();
+    Ok(tx.execute(&delete).await?.rows_affected())
+}
+
+/// Turns old tombstones of one kind into what must stay of them: their ids. A tombstone with an
+/// open conflict stays until that is resolved.
+async fn bury(tx: &DatabaseTransaction, kind: &kinds::Kind, before: Millis) -> Result<u64, DbErr> {
+    let old = store::select(kind)
+        .and_where(Expr::col((kind.table, "deleted_at")).lt(before))
+        .and_where(Expr::col((kind.table, "conflict_id")).is_null())
+        .limit(limits::GC_ROWS)
+        .to_owned();
+    let candidates = store::rows_of(tx, kind, &old).await?;
+    let scopes: Vec<Uuid> = candidates.iter().map(|row| row.scope).collect();
+    scope::lock(tx, &scopes).await?;
+    // Under the locks, again: one may have been restored since.
+    let ids: Vec<Uuid> = candidates.iter().map(|row| row.id).collect();
+    let mut rows = store::rows_by_id(tx, kind, &ids).await?;
+    rows.retain(|row| row.deleted_at.is_some_and(|at| at < before) && row.conflict.is_none());
+    let graves = rows.iter().map(|row| entity::buried::Model {
+        kind: kind.name().into(),
+        entity_id: row.id,
+        scope_id: row.scope,
+        entered_seq: row.entered_seq,
+        sync_version: row.version,
+        created_by: row.created_by,
+        deleted_at: row.deleted_at.unwrap_or(before),
+    });
+    store::upsert::<entity::buried::Entity, _>(tx, graves.collect()).await?;
+    let mut removed = 0;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    for ids in store::in_lists(&ids) {
+        let delete =
+            Query::delete().from_table(kind.table).and_where(Expr::col("id").is_in(ids)).to_owned();
+        removed += tx.execute(&delete).await?.rows_affected();
+    }
+    Ok(removed)
+}
+
+/// Deletes in portions, so that nobody waits long for a lock.
+async fn delete(
+    db: &Db,
+    table: &'static str,
+    key: &[&'static str],
+    which: sea_orm::sea_query::SimpleExpr,
+) -> Result<u64, DbErr> {
+    let portion: SelectStatement = Query::select()
+        .columns(key.iter().map(|column| (table, *column)))
+        .from(table)
+        .and_where(which)
+        .limit(limits::GC_ROWS)
+        .to_owned();
+    let delete: DeleteStatement = Query::delete()
+        .from_table(table)
+        .and_where(Expr::tuple(key.iter().map(|column| Expr::col(*column))).in_subquery(portion))
+        .to_owned();
+    let mut removed = 0;
+    loop {
+        let count = db.pool().execute(&delete).await?.rows_affected();
+        removed += count;
+        if count < limits::GC_ROWS {
+            return Ok(removed);
+        }
+    }
+}

@@ -1,0 +1,1160 @@
+//! Folds a batch over what the database holds, and says what to write. Pure: it is given the facts
+//! that were read under the locks, and returns verdicts and sets of rows.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use entity::Millis;
+use uuid::Uuid;
+
+use super::change::{Change, Item, Refusal, derive, edit_json};
+use super::conflict::{Conflict, Edit, Resolution};
+use super::decide::{self, Base, Decision, Outcome, decide};
+use super::row::{Key, Revision, Row};
+use super::{ConflictType, ErrorCode, Operation, Role, Sender, Status, Strategy};
+use crate::kinds::{Content, EntityType, Home, Kind, OnDelete, Value};
+
+/// What was read under the locks.
+pub struct World {
+    pub sender: Sender,
+    /// By the database's clock.
+    pub now: Millis,
+    pub policy: Strategy,
+    /// The caller's memberships, ended ones included, by scope.
+    pub memberships: HashMap<Uuid, Membership>,
+    /// The locked scopes.
+    pub scopes: HashMap<Uuid, Scope>,
+    /// The rows that the batch names, their parents, and where it matters their descendants.
+    /// Tombstones included.
+    pub rows: HashMap<Key, Row>,
+    /// Those of `rows` of which only the id is left.
+    pub buried: HashSet<Key>,
+    pub revisions: HashMap<Key, Vec<Revision>>,
+    /// By operation key.
+    pub receipts: HashMap<String, Receipt>,
+    /// Open conflicts of the rows that the batch names, and the devices whose edits are in them.
+    pub open: HashMap<Key, (Conflict, Vec<(Uuid, Option<Uuid>)>)>,
+    /// Of the ids that the batch wants to create scopes for: those that are scopes already.
+    pub taken: HashSet<Uuid>,
+    /// Which rows carry a row that the batch changes or deletes.
+    pub carriers: HashMap<Uuid, Vec<Key>>,
+    /// Roots whose deletion would take along what others changed and the device has not seen.
+    pub unseen: HashSet<Key>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    pub role: Role,
+    /// Set when it has ended: the scope's head then.
+    pub until: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    pub head: i64,
+    /// When the head moved last, by the database's clock.
+    pub head_at: Millis,
+    /// Whether it has more than one member.
+    pub shared: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    pub operation_key: String,
+    pub hash: Uuid,
+    pub key: Key,
+    pub version: i32,
+    pub conflict: Option<Uuid>,
+}
+
+/// What became of an item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    Successful { version: i32 },
+    Conflict { id: Uuid },
+    Failed(Refusal),
+}
+
+/// An entry of the deletion log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Departure {
+    pub scope: Uuid,
+    pub key: Key,
+    pub seq: i64,
+    pub entered_seq: i64,
+}
+
+/// What to write, set by set.
+#[derive(Default)]
+pub struct Plan {
+    /// In the order of the items.
+    pub verdicts: Vec<Verdict>,
+    /// Rows to insert or update, parents first.
+    pub rows: Vec<Row>,
+    pub revisions: Vec<(Key, Revision)>,
+    pub departures: Vec<Departure>,
+    /// Entries of the deletion log to take back: scope and row.
+    pub returns: Vec<(Uuid, Key)>,
+    /// New conflicts, and open ones that changed.
+    pub conflicts: Vec<Conflict>,
+    pub edits: Vec<Edit>,
+    pub receipts: Vec<Receipt>,
+    /// Scopes whose head moved.
+    pub heads: Vec<(Uuid, Scope)>,
+    /// Scopes of new trips; the sender owns them.
+    pub new_scopes: Vec<Uuid>,
+    /// Rows whose references changed, with the new ones.
+    pub links: Vec<(Uuid, Vec<Uuid>)>,
+}
+
+/// The order in which a batch is worked off: creates and updates parents first, then deletes
+/// children first; in the order of the batch within a kind.
+pub fn order(items: &[Item]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|&at| {
+        let item = &items[at];
+        let place = item.entity_type as i32;
+        match item.operation {
+            Operation::Delete => (1, -place, item.index),
+            _ => (0, place, item.index),
+        }
+    });
+    order
+}
+
+/// Gives every item its verdict.
+pub fn plan(world: World, items: &[Item]) -> Plan {
+    let mut first_delete: HashMap<Key, usize> = HashMap::new();
+    for item in items {
+        if let (Operation::Delete, Ok(change)) = (item.operation, &item.change) {
+            let first = first_delete.entry((change.entity_type, change.id)).or_insert(item.index);
+            *first = item.index.min(*first);
+        }
+    }
+    let mut planner = Planner::new(world);
+    let mut verdicts = vec![None; items.len()];
+    for at in order(items) {
+        let item = &items[at];
+        let after_delete = item.change.as_ref().is_ok_and(|change| {
+            first_delete
+                .get(&(change.entity_type, change.id))
+                .is_some_and(|first| *first < item.index)
+        });
+        verdicts[at] = Some(planner.verdict(item, after_delete));
+    }
+    let mut plan = planner.finish();
+    plan.verdicts = verdicts.into_iter().flatten().collect();
+    plan
+}
+
+/// What the batch did to a row so far.
+struct Chain {
+    state: ChainState,
+    base: Base,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum ChainState {
+    Applied,
+    Failed,
+    /// Later changes join this conflict.
+    Open(Uuid),
+    /// Later changes go to the copy that KEEP_BOTH made.
+    Copied {
+        conflict: Uuid,
+        copy: Uuid,
+    },
+}
+
+/// How a row was before the batch.
+struct Before {
+    scope: Uuid,
+    live: bool,
+    entered_seq: i64,
+    refs: Vec<Uuid>,
+}
+
+/// What the caller may know of a row.
+enum Sight {
+    Member(Role),
+    /// It had been given to the caller while they were a member.
+    Given,
+    Hidden,
+}
+
+/// Why content cannot hang where it wants to.
+enum Trouble {
+    Refused(Refusal),
+    /// A parent in this scope is deleted.
+    ParentDeleted(Uuid),
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Trouble {
+        Trouble::Refused(refusal)
+    }
+}
+
+struct Planner {
+    world: World,
+    plan: Plan,
+    done: HashMap<String, (Uuid, Verdict)>,
+    chains: HashMap<Key, Chain>,
+    failed_creates: HashSet<Key>,
+    children: HashMap<(EntityType, usize, Uuid), Vec<Uuid>>,
+    /// Rows to write, in the order in which they were first touched; each gets one seq.
+    touched: Vec<Key>,
+    before: HashMap<Key, Option<Before>>,
+    /// Scopes whose answers changed though no row of theirs did.
+    nudged: BTreeSet<Uuid>,
+    changed_conflicts: Vec<Key>,
+}
+
+fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(code, message))
+}
+
+impl Planner {
+    fn new(mut world: World) -> Planner {
+        let done = std::mem::take(&mut world.receipts)
+            .into_values()
+            .map(|receipt| {
+                let verdict = match receipt.conflict {
+                    Some(id) => Verdict::Conflict { id },
+                    None => Verdict::Successful { version: receipt.version },
+                };
+                (receipt.operation_key, (receipt.hash, verdict))
+            })
+            .collect();
+        let mut planner = Planner {
+            world,
+            plan: Plan::default(),
+            done,
+            chains: HashMap::new(),
+            failed_creates: HashSet::new(),
+            children: HashMap::new(),
+            touched: Vec::new(),
+            before: HashMap::new(),
+            nudged: BTreeSet::new(),
+            changed_conflicts: Vec::new(),
+        };
+        let keys: Vec<Key> = planner.world.rows.keys().copied().collect();
+        for key in keys {
+            planner.index_children(key);
+        }
+        planner
+    }
+
+    /// One item, from its receipt to its own receipt.
+    fn verdict(&mut self, item: &Item, after_delete: bool) -> Verdict {
+        if let Some((hash, verdict)) = self.done.get(&item.operation_key) {
+            return match *hash == item.hash {
+                true => verdict.clone(),
+                false => Verdict::Failed(Refusal::new(
+                    ErrorCode::OperationReused,
+                    "operationId: was used for another edit; each edit needs its own",
+                )),
+            };
+        }
+        let result = match &item.change {
+            Err(refusal) => Err(refusal.clone()),
+            Ok(_) if after_delete => refuse(
+                ErrorCode::Validation,
+                "the batch deletes this row before; nothing can follow",
+            ),
+            Ok(change) => self.change(item, change),
+        };
+        let verdict = result.unwrap_or_else(Verdict::Failed);
+        if let Ok(change) = &item.change {
+            let key = (change.entity_type, change.id);
+            match &verdict {
+                Verdict::Failed(_) => {
+                    if item.operation == Operation::Create && !self.world.rows.contains_key(&key) {
+                        self.failed_creates.insert(key);
+                    }
+                    self.chains.insert(
+                        key,
+                        Chain {
+                            state: ChainState::Failed,
+                            base: Base { version: 0, content: None },
+                        },
+                    );
+                }
+                Verdict::Successful { version } => self.receipt(item, key, *version, None),
+                Verdict::Conflict { id } => {
+                    let version = self.world.rows.get(&key).map_or(0, |row| row.version);
+                    self.receipt(item, key, version, Some(*id));
+                }
+            }
+        } else if item.operation == Operation::Create
+            && let Some(id) = crate::kinds::parse_id(&item.shown_id)
+        {
+            let key = (item.entity_type, id);
+            if !self.world.rows.contains_key(&key) {
+                self.failed_creates.insert(key);
+            }
+            let base = Base { version: 0, content: None };
+            self.chains.insert(key, Chain { state: ChainState::Failed, base });
+        }
+        self.done.insert(item.operation_key.clone(), (item.hash, verdict.clone()));
+        verdict
+    }
+
+    fn receipt(&mut self, item: &Item, key: Key, version: i32, conflict: Option<Uuid>) {
+        self.plan.receipts.push(Receipt {
+            operation_key: item.operation_key.clone(),
+            hash: item.hash,
+            key,
+            version,
+            conflict,
+        });
+    }
+
+    fn change(&mut self, item: &Item, change: &Change) -> Result<Verdict, Refusal> {
+        let key = (change.entity_type, change.id);
+        if self.chains.get(&key).is_some_and(|chain| chain.state == ChainState::Failed) {
+            return refuse(
+                ErrorCode::Dependency,
+                "an earlier change of this row in the batch failed",
+            );
+        }
+        if let Some(verdict) = self.authorize(change)? {
+            return Ok(verdict);
+        }
+        match self.chains.get(&key).map(|chain| chain.state) {
+            Some(ChainState::Open(_)) => return Ok(self.join(item, change)),
+            Some(ChainState::Copied { conflict, copy }) => {
+                // What the device does next to its version of the row, it does to the copy.
+                let change = Change { id: copy, ..change.clone() };
+                self.change(item, &change)?;
+                return Ok(Verdict::Conflict { id: conflict });
+            }
+            _ if self.joins(change) => return Ok(self.join(item, change)),
+            _ => {}
+        }
+
+        let row = self.world.rows.get(&key);
+        let facts = decide::Facts {
+            sender: self.world.sender,
+            row,
+            revisions: self.world.revisions.get(&key).map(Vec::as_slice).unwrap_or_default(),
+            chained: self.chains.get(&key).map(|chain| &chain.base),
+            policy: self.world.policy,
+        };
+        let decision = decide(change, &facts);
+        let base = match row {
+            Some(row) => decide::base(change, row, &facts),
+            None => Base { version: 0, content: None },
+        };
+        let verdict = self.carry_out(item, change, decision, &base)?;
+        self.chain(key, change, base);
+        Ok(verdict)
+    }
+
+    /// Remembers what the device's view of the row is after a change that did not fail.
+    fn chain(&mut self, key: Key, change: &Change, base: Base) {
+        let Some(row) = self.world.rows.get(&key) else { return };
+        if self.chains.get(&key).is_some_and(|chain| chain.state != ChainState::Applied) {
+            return;
+        }
+        let (version, start) = match (base.version, base.content) {
+            // Created in this batch: the device knows all that there is.
+            (0, None) if self.before.get(&key).is_some_and(Option::is_none) => {
+                (row.version, row.content.clone())
+            }
+            (version, content) => (version, content.unwrap_or_else(|| row.content.clone())),
+        };
+        let view = decide::with(&start, &change.edit);
+        self.chains.insert(
+            key,
+            Chain { state: ChainState::Applied, base: Base { version, content: Some(view) } },
+        );
+    }
+
+    /// Refuses what the caller may not do. A verdict comes back where there is nothing to do for
+    /// someone who may not know that the row exists.
+    fn authorize(&self, change: &Change) -> Result<Option<Verdict>, Refusal> {
+        let kind = change.entity_type.kind();
+        let key = (change.entity_type, change.id);
+        let Some(row) = self.world.rows.get(&key) else {
+            return match change.operation == Operation::Create
+                && kind.home == Home::Itself
+                && self.world.taken.contains(&change.id)
+            {
+                true => refuse(ErrorCode::Validation, "id: this id cannot be used"),
+                false => Ok(None),
+            };
+        };
+        match self.sight(row) {
+            Sight::Member(Role::Viewer) => {
+                refuse(ErrorCode::Forbidden, "your role allows to read, not to change")
+            }
+            Sight::Member(role)
+                if change.operation == Operation::Delete
+                    && kind.home == Home::Itself
+                    && role != Role::Owner =>
+            {
+                refuse(ErrorCode::Forbidden, format!("only the owner may delete a {}", kind.name()))
+            }
+            Sight::Member(_) => Ok(None),
+            Sight::Given => refuse(ErrorCode::Forbidden, "you are no longer a member"),
+            Sight::Hidden => match change.operation {
+                Operation::Create => refuse(ErrorCode::Validation, "id: this id cannot be used"),
+                Operation::Update => {
+                    refuse(ErrorCode::NotFound, format!("there is no such {}", kind.name()))
+                }
+                Operation::Delete => Ok(Some(Verdict::Successful { version: change.base_version })),
+            },
+        }
+    }
+
+    fn sight(&self, row: &Row) -> Sight {
+        match self.world.memberships.get(&row.scope) {
+            Some(Membership { role, until: None }) => Sight::Member(*role),
+            Some(Membership { until: Some(until), .. }) if row.entered_seq <= *until => {
+                Sight::Given
+            }
+            _ => Sight::Hidden,
+        }
+    }
+
+    /// Whether the change belongs to an open conflict: the device's earlier edit is in it, and it
+    /// has not seen what the row became. So it makes no difference how a device cuts its batches.
+    fn joins(&self, change: &Change) -> bool {
+        let key = (change.entity_type, change.id);
+        let Some((conflict, senders)) = self.world.open.get(&key) else { return false };
+        let sender = self.world.sender;
+        let mine = senders.contains(&(sender.account, sender.device));
+        match self.world.rows.get(&key) {
+            Some(row) if change.operation == Operation::Delete && !row.is_live() => false,
+            Some(row) => mine && sender.device.is_some() && change.base_version < row.version,
+            // Only the conflict knows the row. Who cannot see the scope learns nothing of it.
+            None => matches!(
+                self.world.memberships.get(&conflict.scope),
+                Some(Membership { until: None, role }) if *role != Role::Viewer
+            ),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        item: &Item,
+        change: &Change,
+        decision: Decision,
+        base: &Base,
+    ) -> Result<Verdict, Refusal> {
+        let key = (change.entity_type, change.id);
+        match decision {
+            Decision::Refuse(code, message) => refuse(code, message),
+            Decision::Same => Ok(Verdict::Successful {
+                version: self.world.rows.get(&key).map_or(change.base_version, |row| row.version),
+            }),
+            Decision::Create(content) => {
+                self.check(&content)?;
+                match self.place(key, content, None) {
+                    Ok((content, scope)) => {
+                        self.create(key, content, scope, change.client_time);
+                        Ok(Verdict::Successful { version: 1 })
+                    }
+                    Err(trouble) => self.open_for_parent(item, change, base, trouble),
+                }
+            }
+            Decision::Apply(content) => {
+                self.check(&content)?;
+                match self.rewrite(key, content, change.client_time) {
+                    Ok(version) => Ok(Verdict::Successful { version }),
+                    Err(trouble) => self.open_for_parent(item, change, base, trouble),
+                }
+            }
+            Decision::Delete if self.world.unseen.contains(&key) => {
+                Ok(self.open(item, change, base, ConflictType::Deletion, &[]))
+            }
+            Decision::Delete => {
+                let version = self.delete(key, change.client_time);
+                Ok(Verdict::Successful { version })
+            }
+            Decision::Open { conflict, fields } => {
+                Ok(self.open(item, change, base, conflict, &fields))
+            }
+            Decision::Settle { conflict, strategy, fields, outcome } => {
+                let record = self.record(item, change, base, conflict, &fields);
+                let id = record.id;
+                match outcome {
+                    Outcome::Unchanged => {}
+                    Outcome::Row(content) => {
+                        // The merged row is checked like any other.
+                        if self.check(&content).is_err() {
+                            return Ok(self.open(item, change, base, conflict, &fields));
+                        }
+                        if let Err(trouble) = self.rewrite(key, content, change.client_time) {
+                            return self.open_for_parent(item, change, base, trouble);
+                        }
+                    }
+                    Outcome::Copy(content) => {
+                        let copy = copy_id(id);
+                        let content = labelled_as_copy(content);
+                        if self.check(&content).is_err() {
+                            return Ok(self.open(item, change, base, conflict, &fields));
+                        }
+                        let copy_key = (key.0, copy);
+                        match self.place(copy_key, content, None) {
+                            Ok((content, scope)) => {
+                                let view = content.clone();
+                                self.create(copy_key, content, scope, change.client_time);
+                                let state = ChainState::Copied { conflict: id, copy };
+                                let start = Base { version: 1, content: Some(view.clone()) };
+                                self.chains.insert(key, Chain { state, base: start.clone() });
+                                let state = ChainState::Applied;
+                                self.chains.insert(copy_key, Chain { state, base: start });
+                            }
+                            Err(trouble) => {
+                                return self.open_for_parent(item, change, base, trouble);
+                            }
+                        }
+                    }
+                }
+                self.settle(record, strategy, item, change);
+                Ok(Verdict::Conflict { id })
+            }
+        }
+    }
+
+    /// Stores a conflict because of a deleted parent; passes any other trouble on.
+    fn open_for_parent(
+        &mut self,
+        item: &Item,
+        change: &Change,
+        base: &Base,
+        trouble: Trouble,
+    ) -> Result<Verdict, Refusal> {
+        match trouble {
+            Trouble::Refused(refusal) => Err(refusal),
+            Trouble::ParentDeleted(scope) => {
+                let key = (change.entity_type, change.id);
+                let mut record = self.record(item, change, base, ConflictType::Dependency, &[]);
+                if !self.world.rows.contains_key(&key) {
+                    record.scope = scope;
+                }
+                Ok(self.keep_open(record, item, change))
+            }
+        }
+    }
+
+    fn check(&self, content: &Content) -> Result<(), Refusal> {
+        (content.kind.kind().check)(content).map_err(Refusal::from)
+    }
+
+    /// Finds the scope that content belongs in, and checks what it refers to. `current` is the row
+    /// as it is, if there is one: what it refers to already is not asked again.
+    fn place(
+        &self,
+        key: Key,
+        mut content: Content,
+        current: Option<&Row>,
+    ) -> Result<(Content, Uuid), Trouble> {
+        let kind = content.kind.kind();
+        let mut scope = match kind.home {
+            Home::Account => self.world.sender.account,
+            Home::Itself => key.1,
+            Home::Parent(_) => Uuid::nil(),
+        };
+        if let Some(current) = current
+            && !matches!(kind.home, Home::Parent(_))
+        {
+            scope = current.scope;
+        }
+        if let Home::Parent(field) = kind.home {
+            let field = kind.field(field);
+            let unchanged =
+                current.filter(|row| row.content.values[field] == content.values[field]);
+            scope = match unchanged {
+                Some(row) => row.scope,
+                None => self.parent_scope(kind, field, &content)?,
+            };
+        }
+        for (field, _) in kind.parents() {
+            let value = &content.values[field];
+            if value.is_null()
+                || matches!(kind.home, Home::Parent(home) if kind.field(home) == field)
+            {
+                continue;
+            }
+            let moved = current.is_none_or(|row| row.scope != scope);
+            let new = current.is_none_or(|row| row.content.values[field] != *value);
+            if new || moved {
+                let parent_scope = if new {
+                    self.parent_scope(kind, field, &content)?
+                } else {
+                    // It refers to it already; where that lies now is all that matters.
+                    let parent = kind.fields[field].parent().zip(value.as_id());
+                    parent
+                        .and_then(|((kind, _), id)| self.world.rows.get(&(kind, id)))
+                        .map_or(scope, |row| row.scope)
+                };
+                if parent_scope != scope {
+                    let name = &kind.fields[field].name;
+                    let message = format!("{name}: must lie in the same trip as the row itself");
+                    return Err(Refusal::new(ErrorCode::Validation, message).into());
+                }
+            }
+        }
+        for (field, target) in kind.refs() {
+            let carried: &[Uuid] =
+                current.map(|row| row.content.values[field].as_ids()).unwrap_or_default();
+            let mut kept = Vec::new();
+            for id in content.values[field].as_ids() {
+                if carried.contains(id) || self.may_refer(kind, field, (target, *id))? {
+                    kept.push(*id);
+                }
+            }
+            content.values[field] = Value::Ids(kept);
+        }
+        Ok((content, scope))
+    }
+
+    /// The scope of the row that a field names, which must be there, and open to the caller.
+    fn parent_scope(&self, kind: &Kind, field: usize, content: &Content) -> Result<Uuid, Trouble> {
+        let name = &kind.fields[field].name;
+        let Some(((parent, _), id)) =
+            kind.fields[field].parent().zip(content.values[field].as_id())
+        else {
+            let message = format!("{name}: must name a parent");
+            return Err(Refusal::new(ErrorCode::Validation, message).into());
+        };
+        let key = (parent, id);
+        if self.failed_creates.contains(&key) {
+            let message = format!("{name}: its creation failed in this batch");
+            return Err(Refusal::new(ErrorCode::Dependency, message).into());
+        }
+        let hidden = || {
+            Trouble::Refused(Refusal::new(
+                ErrorCode::NotFound,
+                format!("{name}: there is no such {}", parent.name()),
+            ))
+        };
+        let Some(row) = self.world.rows.get(&key) else {
+            // The parent itself may wait in a conflict; then its child waits with it.
+            return match self.world.open.get(&key) {
+                Some((conflict, _)) => match self.world.memberships.get(&conflict.scope) {
+                    Some(Membership { until: None, role }) if *role != Role::Viewer => {
+                        Err(Trouble::ParentDeleted(conflict.scope))
+                    }
+                    _ => Err(hidden()),
+                },
+                None => Err(hidden()),
+            };
+        };
+        match self.sight(row) {
+            Sight::Member(Role::Viewer) => Err(Trouble::Refused(Refusal::new(
+                ErrorCode::Forbidden,
+                format!("{name}: your role there allows to read, not to change"),
+            ))),
+            Sight::Member(_) if !row.is_live() => Err(Trouble::ParentDeleted(row.scope)),
+            Sight::Member(_) => Ok(row.scope),
+            Sight::Given => Err(Trouble::Refused(Refusal::new(
+                ErrorCode::Forbidden,
+                format!("{name}: you are no longer a member there"),
+            ))),
+            Sight::Hidden => Err(hidden()),
+        }
+    }
+
+    /// Whether a row may newly carry a reference. A deleted one is dropped: it is on no row any more.
+    fn may_refer(&self, kind: &Kind, field: usize, key: Key) -> Result<bool, Refusal> {
+        let name = &kind.fields[field].name;
+        if self.failed_creates.contains(&key) {
+            return refuse(
+                ErrorCode::Dependency,
+                format!("{name}: the creation of {} failed in this batch", key.1),
+            );
+        }
+        match self.world.rows.get(&key) {
+            Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(row.is_live()),
+            _ => refuse(
+                ErrorCode::NotFound,
+                format!("{name}: there is no {} {}", key.0.name(), key.1),
+            ),
+        }
+    }
+
+    // ── Writing into the world ───────────────────────────────────────────────────────────────
+
+    fn touch(&mut self, key: Key) {
+        let row = self.world.rows.get(&key);
+        if self.before.contains_key(&key) {
+            return;
+        }
+        if self.world.buried.contains(&key) {
+            // Nothing is left to write; its scope's answers change all the same.
+            self.nudged.extend(row.map(|row| row.scope));
+            return;
+        }
+        let before = row.map(|row| Before {
+            scope: row.scope,
+            live: row.is_live(),
+            entered_seq: row.entered_seq,
+            refs: live_refs(row),
+        });
+        self.before.insert(key, before);
+        self.touched.push(key);
+    }
+
+    fn index_children(&mut self, key: Key) {
+        let Some(row) = self.world.rows.get(&key) else { return };
+        let links: Vec<_> = row
+            .kind()
+            .parents()
+            .filter_map(|(field, _)| row.parent(field).map(|parent| (field, parent)))
+            .collect();
+        for (field, parent) in links {
+            self.children.entry((key.0, field, parent)).or_default().push(key.1);
+        }
+    }
+
+    /// Live rows that point to a row, with the field by which they do.
+    fn children_of(&self, key: Key) -> Vec<(Key, usize, OnDelete)> {
+        let mut found = Vec::new();
+        for child in &key.0.kind().children {
+            for id in self.children.get(&(child.kind, child.field, key.1)).into_iter().flatten() {
+                let child_key = (child.kind, *id);
+                let points_here = self
+                    .world
+                    .rows
+                    .get(&child_key)
+                    .is_some_and(|row| row.is_live() && row.parent(child.field) == Some(key.1));
+                let entry = (child_key, child.field, child.on_delete);
+                if points_here && !found.contains(&entry) {
+                    found.push(entry);
+                }
+            }
+        }
+        found
+    }
+
+    fn create(&mut self, key: Key, content: Content, scope: Uuid, client_time: Millis) {
+        let Sender { account, device } = self.world.sender;
+        let now = self.world.now;
+        self.touch(key);
+        if content.kind.kind().home == Home::Itself {
+            self.plan.new_scopes.push(scope);
+            self.world.memberships.insert(scope, Membership { role: Role::Owner, until: None });
+            self.world.scopes.insert(scope, Scope { head: 0, head_at: 0, shared: false });
+        }
+        let row = Row {
+            id: key.1,
+            scope,
+            seq: 0,
+            entered_seq: 0,
+            version: 1,
+            field_versions: Vec::new(),
+            status: file_status(&content),
+            last_sync_attempt: Some(now),
+            sync_error: None,
+            conflict: None,
+            created_by: account,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+            deleted_root: None,
+            content,
+        };
+        let revision = Revision { version: 1, account, device, client_time, old: Vec::new() };
+        self.world.rows.insert(key, row);
+        self.index_children(key);
+        self.revise(key, revision);
+    }
+
+    fn revise(&mut self, key: Key, revision: Revision) {
+        self.world.revisions.entry(key).or_default().push(revision.clone());
+        self.plan.revisions.push((key, revision));
+    }
+
+    /// Gives a row new content, and moves it if that lies elsewhere. Returns its new version.
+    fn rewrite(&mut self, key: Key, content: Content, client_time: Millis) -> Result<i32, Trouble> {
+        let Some(row) = self.world.rows.get(&key) else {
+            let message = format!("there is no such {}", key.0.name());
+            return Err(Refusal::new(ErrorCode::NotFound, message).into());
+        };
+        let (content, scope) = self.place(key, content, Some(row))?;
+        let moved = scope != row.scope;
+        let old: Vec<(usize, Value)> = row
+            .content
+            .values
+            .iter()
+            .zip(&content.values)
+            .enumerate()
+            .filter(|(_, (old, new))| old != new)
+            .map(|(field, (old, _))| (field, old.clone()))
+            .collect();
+        if old.is_empty() {
+            return Ok(row.version);
+        }
+        self.touch(key);
+        let Sender { account, device } = self.world.sender;
+        let now = self.world.now;
+        let Some(row) = self.world.rows.get_mut(&key) else { return Ok(0) };
+        row.version += 1;
+        let version = row.version;
+        let kind = row.kind();
+        for (field, _) in &old {
+            row.set_version_of(*field, version);
+            if kind.fields[*field].file {
+                row.status = file_status(&content);
+            }
+        }
+        row.content = content;
+        row.updated_at = now;
+        row.last_sync_attempt = Some(now);
+        self.index_children(key);
+        self.revise(key, Revision { version, account, device, client_time, old });
+        if moved {
+            self.move_to(key, scope);
+        }
+        // A row that others carry is shown inside theirs: those are delivered again.
+        for carrier in self.world.carriers.get(&key.1).cloned().unwrap_or_default() {
+            let shown = self.world.rows.get(&carrier).is_some_and(|row| {
+                row.is_live() && self.world.scopes.get(&row.scope).is_some_and(|scope| scope.shared)
+            });
+            if shown {
+                self.touch(carrier);
+            }
+        }
+        Ok(version)
+    }
+
+    /// Moves a row, and what hangs on it, to another scope. No new version: nobody edited it.
+    fn move_to(&mut self, key: Key, scope: Uuid) {
+        self.touch(key);
+        if let Some(row) = self.world.rows.get_mut(&key) {
+            row.scope = scope;
+        }
+        for (child, field, _) in self.children_of(key) {
+            if let Home::Parent(home) = child.0.kind().home
+                && child.0.kind().field(home) != field
+            {
+                // It hangs on the scope's own row, too: on the new one from now on.
+                self.touch(child);
+                if let Some(row) = self.world.rows.get_mut(&child) {
+                    row.content.values[child.0.kind().field(home)] = Value::Id(scope);
+                }
+                self.index_children(child);
+            }
+            self.move_to(child, scope);
+        }
+    }
+
+    /// Makes a row and all below it tombstones. Returns the row's new version.
+    fn delete(&mut self, key: Key, client_time: Millis) -> i32 {
+        let Sender { account, device } = self.world.sender;
+        let now = self.world.now;
+        let mut doomed = vec![key];
+        let mut at = 0;
+        let mut unlinked = Vec::new();
+        while let Some(parent) = doomed.get(at).copied() {
+            at += 1;
+            for (child, field, on_delete) in self.children_of(parent) {
+                match on_delete {
+                    OnDelete::Cascade if !doomed.contains(&child) => doomed.push(child),
+                    OnDelete::Cascade => {}
+                    OnDelete::Unlink => unlinked.push((child, field)),
+                }
+            }
+        }
+        let set: HashSet<Key> = doomed.iter().copied().collect();
+        unlinked.retain(|(child, _)| !set.contains(child));
+        for (child, field) in unlinked {
+            self.touch(child);
+            if let Some(row) = self.world.rows.get_mut(&child) {
+                row.content.values[field] = Value::Null;
+            }
+        }
+        for dead in &doomed {
+            self.touch(*dead);
+            if let Some(row) = self.world.rows.get_mut(dead) {
+                row.deleted_at = Some(now);
+                row.deleted_root = Some(key.1);
+            }
+            if let Some((conflict, _)) = self.world.open.get_mut(dead) {
+                conflict.conflict_type = ConflictType::Deletion;
+                self.changed_conflicts.push(*dead);
+            }
+            for carrier in self.world.carriers.get(&dead.1).cloned().unwrap_or_default() {
+                self.drop_reference(carrier, *dead);
+            }
+        }
+        let Some(row) = self.world.rows.get_mut(&key) else { return 0 };
+        row.version += 1;
+        row.updated_at = now;
+        let version = row.version;
+        self.revise(key, Revision { version, account, device, client_time, old: Vec::new() });
+        version
+    }
+
+    fn drop_reference(&mut self, carrier: Key, target: Key) {
+        let fields: Vec<usize> = carrier
+            .0
+            .kind()
+            .refs()
+            .filter(|(_, kind)| *kind == target.0)
+            .map(|(at, _)| at)
+            .collect();
+        for field in fields {
+            let carries = self.world.rows.get(&carrier).is_some_and(|row| {
+                row.is_live() && row.content.values[field].as_ids().contains(&target.1)
+            });
+            if carries {
+                self.touch(carrier);
+                if let Some(row) = self.world.rows.get_mut(&carrier)
+                    && let Value::Ids(ids) = &mut row.content.values[field]
+                {
+                    ids.retain(|id| *id != target.1);
+                }
+            }
+        }
+    }
+
+    // ── Conflicts ────────────────────────────────────────────────────────────────────────────
+
+    fn record(
+        &self,
+        item: &Item,
+        change: &Change,
+        base: &Base,
+        conflict_type: ConflictType,
+        fields: &[usize],
+    ) -> Conflict {
+        let sender = self.world.sender;
+        let key = (change.entity_type, change.id);
+        let row = self.world.rows.get(&key);
+        let kind = change.entity_type.kind();
+        Conflict {
+            id: derive(&[
+                b"conflict",
+                sender.account.as_bytes(),
+                sender.device.unwrap_or_default().as_bytes(),
+                item.operation_key.as_bytes(),
+            ]),
+            key,
+            scope: row.map_or(sender.account, |row| row.scope),
+            conflict_type,
+            operation: change.operation,
+            operation_id: item.operation_key.clone(),
+            device: sender.device,
+            account: sender.account,
+            local_version: row.map_or(0, |row| row.version),
+            remote_version: change.base_version,
+            local: row.map(Row::to_json).unwrap_or_default(),
+            remote: edit_json(change),
+            base: base.content.as_ref().map(Content::to_json),
+            fields: fields.iter().map(|field| kind.fields[*field].name.clone()).collect(),
+            at: self.world.now,
+            resolution: None,
+        }
+    }
+
+    fn open(
+        &mut self,
+        item: &Item,
+        change: &Change,
+        base: &Base,
+        conflict_type: ConflictType,
+        fields: &[usize],
+    ) -> Verdict {
+        let record = self.record(item, change, base, conflict_type, fields);
+        self.keep_open(record, item, change)
+    }
+
+    /// Keeps a conflict open; if the row has one already, the edit joins that one's story.
+    fn keep_open(&mut self, record: Conflict, item: &Item, change: &Change) -> Verdict {
+        let key = record.key;
+        if self.world.open.contains_key(&key) {
+            return self.join(item, change);
+        }
+        let id = record.id;
+        self.tell(id, item, change);
+        self.nudge(key, record.scope, id);
+        let senders = vec![(record.account, record.device)];
+        self.world.open.insert(key, (record, senders));
+        self.changed_conflicts.push(key);
+        self.stay_open(key, id);
+        Verdict::Conflict { id }
+    }
+
+    fn join(&mut self, item: &Item, change: &Change) -> Verdict {
+        let key = (change.entity_type, change.id);
+        let Sender { account, device } = self.world.sender;
+        let Some((conflict, senders)) = self.world.open.get_mut(&key) else {
+            // Callers have found it; a conflict that is not there cannot be joined.
+            return Verdict::Failed(Refusal::new(ErrorCode::NotFound, "there is no such conflict"));
+        };
+        let (id, scope) = (conflict.id, conflict.scope);
+        conflict.remote.extend(edit_json(change));
+        let fields = change.edit.keys().map(|field| &key.0.kind().fields[*field].name);
+        for name in fields {
+            if !conflict.fields.contains(name) {
+                conflict.fields.push(name.clone());
+            }
+        }
+        senders.push((account, device));
+        self.changed_conflicts.push(key);
+        self.tell(id, item, change);
+        self.nudge(key, scope, id);
+        self.stay_open(key, id);
+        Verdict::Conflict { id }
+    }
+
+    fn stay_open(&mut self, key: Key, id: Uuid) {
+        let base = Base { version: 0, content: None };
+        self.chains.insert(key, Chain { state: ChainState::Open(id), base });
+    }
+
+    /// Writes an edit into a conflict's story.
+    fn tell(&mut self, conflict: Uuid, item: &Item, change: &Change) {
+        let Sender { account, device } = self.world.sender;
+        self.plan.edits.push(Edit {
+            conflict,
+            account,
+            device,
+            operation: change.operation,
+            operation_id: item.operation_key.clone(),
+            remote_version: change.base_version,
+            data: edit_json(change),
+            client_time: change.client_time,
+        });
+    }
+
+    /// A conflict opened or grew: the row is delivered again, or at least its scope's head moves.
+    fn nudge(&mut self, key: Key, scope: Uuid, conflict: Uuid) {
+        if self.world.rows.contains_key(&key) {
+            self.touch(key);
+            if let Some(row) = self.world.rows.get_mut(&key) {
+                row.conflict = Some(conflict);
+            }
+        } else {
+            self.nudged.insert(scope);
+        }
+    }
+
+    /// Stores a conflict that is resolved already.
+    fn settle(&mut self, mut record: Conflict, strategy: Strategy, item: &Item, change: &Change) {
+        self.tell(record.id, item, change);
+        record.resolution = Some(Resolution {
+            strategy,
+            data: self.world.rows.get(&record.key).map(Row::to_json),
+            at: self.world.now,
+            by: self.world.sender.account,
+        });
+        self.plan.conflicts.push(record);
+    }
+
+    // ── The end ──────────────────────────────────────────────────────────────────────────────
+
+    /// Gives every touched row its seq, and writes the deletion log.
+    fn finish(mut self) -> Plan {
+        let mut moved_heads: BTreeSet<Uuid> = BTreeSet::new();
+        let touched = std::mem::take(&mut self.touched);
+        for key in &touched {
+            let Some(mut row) = self.world.rows.remove(key) else { continue };
+            let before = self.before.remove(key).flatten();
+            row.seq = self.next_seq(row.scope, &mut moved_heads);
+            let arrived = before.as_ref().is_none_or(|before| before.scope != row.scope);
+            if arrived {
+                row.entered_seq = row.seq;
+            }
+            if let Some(before) = &before
+                && before.scope != row.scope
+            {
+                if before.live {
+                    let seq = self.next_seq(before.scope, &mut moved_heads);
+                    self.plan.departures.push(Departure {
+                        scope: before.scope,
+                        key: *key,
+                        seq,
+                        entered_seq: before.entered_seq,
+                    });
+                }
+                self.plan.returns.push((row.scope, *key));
+            }
+            if !row.is_live() {
+                self.plan.departures.push(Departure {
+                    scope: row.scope,
+                    key: *key,
+                    seq: row.seq,
+                    entered_seq: row.entered_seq,
+                });
+            } else if before.as_ref().is_some_and(|before| !before.live) {
+                self.plan.returns.push((row.scope, *key));
+            }
+            let refs = live_refs(&row);
+            if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {
+                self.plan.links.push((row.id, refs));
+            }
+            self.plan.rows.push(row);
+        }
+        for scope in std::mem::take(&mut self.nudged) {
+            self.next_seq(scope, &mut moved_heads);
+        }
+        self.plan.rows.sort_by_key(|row| (row.entity_type(), row.scope, row.seq));
+        self.plan.heads = moved_heads
+            .into_iter()
+            .filter_map(|id| self.world.scopes.get(&id).map(|scope| (id, *scope)))
+            .collect();
+        let changed: HashSet<Key> = self.changed_conflicts.into_iter().collect();
+        self.plan.conflicts.extend(
+            changed.into_iter().filter_map(|key| self.world.open.remove(&key)).map(|(c, _)| c),
+        );
+        self.plan
+    }
+
+    fn next_seq(&mut self, scope: Uuid, moved: &mut BTreeSet<Uuid>) -> i64 {
+        moved.insert(scope);
+        // Every scope that a row lies in was locked and read before; `push` makes sure of it.
+        let entry =
+            self.world.scopes.entry(scope).or_insert(Scope { head: 0, head_at: 0, shared: false });
+        entry.head += 1;
+        // A clock that was set back must not make the ticks fall.
+        entry.head_at = entry.head_at.max(self.world.now);
+        entry.head
+    }
+}
+
+/// The references of a live row; a tombstone has none.
+fn live_refs(row: &Row) -> Vec<Uuid> {
+    if !row.is_live() {
+        return Vec::new();
+    }
+    row.kind()
+        .refs()
+        .flat_map(|(field, _)| row.content.values[field].as_ids().iter().copied())
+        .collect()
+}
+
+/// What a row's files say: pending as soon as one is named, until its bytes are there.
+fn file_status(content: &Content) -> Status {
+    let pending = content
+        .kind
+        .kind()
+        .fields
+        .iter()
+        .zip(&content.values)
+        .any(|(field, value)| field.file && !value.is_null());
+    if pending { Status::FilesPending } else { Status::InSync }
+}
+
+/// The id of the copy that KEEP_BOTH makes: a retry makes no third.
+pub fn copy_id(conflict: Uuid) -> Uuid {
+    derive(&[b"copy", conflict.as_bytes()])
+}
+
+/// A copy says in its name that it is one.
+fn labelled_as_copy(mut content: Content) -> Content {
+    const MARK: &str = " (conflicting copy)";
+    let field = content.kind.kind().field(content.kind.kind().label);
+    let label: String = content.values[field]
+        .as_text()
+        .unwrap_or_default()
+        .chars()
+        .take(255 - MARK.chars().count())
+        .collect();
+    content.values[field] = Value::Text(format!("{label}{MARK}").trim_start().to_owned());
+    content
+}

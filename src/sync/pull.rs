@@ -1,0 +1,647 @@
+//! What a device has not seen yet, page by page.
+//!
+//! A window goes from the cursor up to the heads of its first page, in parts: the deletion logs;
+//! what belongs to scopes that the caller has lost, as deletions; then the live rows, kind by kind,
+//! parents first. Within a part the order is (scope, seq). All of a page is read from one snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+
+use entity::Millis;
+use sea_orm::sea_query::{
+    Cond, Expr, ExprTrait, JoinType, Order, Query, SelectStatement, SimpleExpr,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::conflict::Conflict;
+use super::cursor::{Cursor, Filter, Place, Window};
+use super::row::{Key, Row};
+use super::scope::{self, Seen};
+use super::{push, store};
+use crate::config::limits;
+use crate::db::{self, Db};
+use crate::error::{Error, ResyncReason};
+use crate::kinds::{self, EntityType, Home, Kind, PRIORITY};
+
+/// What a device asks for.
+pub struct Request {
+    pub account: Uuid,
+    pub cursor: Option<Cursor>,
+    /// None: the cursor's own.
+    pub filter: Option<Filter>,
+    /// A `serverTimestamp` of ours, for a device that has no cursor yet.
+    pub since: Option<Millis>,
+    /// Rows and deletions a page.
+    pub size: u64,
+    /// Whether to read the open conflicts, too.
+    pub conflicts: bool,
+}
+
+/// One page.
+pub struct Page {
+    pub rows: BTreeMap<EntityType, Vec<Row>>,
+    pub deleted: Vec<Key>,
+    /// The caller's newest open ones, with their rows' versions now.
+    pub conflicts: Vec<(Conflict, i32)>,
+    pub server_time: Millis,
+    pub has_more: bool,
+    pub cursor: Cursor,
+    /// Rows and deletions still to come, this page's included.
+    pub total: u64,
+    /// The scopes that the caller sees, with their roles.
+    pub scopes: Vec<Seen>,
+}
+
+/// Reads one page.
+pub async fn pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error> {
+    let tx = db.begin_snapshot().await?;
+    let page = pull_from(&tx, epoch, request).await;
+    // Nothing was written; ending it either way frees the snapshot.
+    tx.rollback().await?;
+    page
+}
+
+/// Refuses a cursor that does not fit the database as it is.
+pub fn check_cursor(cursor: &Cursor, seen: &[Seen]) -> Result<(), Error> {
+    for scope in seen {
+        if let Some(at) = cursor.seen_in(scope.no) {
+            if at > scope.head {
+                return Err(Error::resync(ResyncReason::Ahead));
+            }
+            if at < scope.floor {
+                return Err(Error::resync(ResyncReason::BelowFloor));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn pull_from<C: ConnectionTrait>(
+    tx: &C,
+    epoch: Uuid,
+    request: Request,
+) -> Result<Page, Error> {
+    let scopes = scope::seen_by(tx, request.account).await?;
+    let now = db::now(tx).await?;
+    let mut cursor = match request.cursor {
+        Some(cursor) => {
+            if request.filter.as_ref().is_some_and(|filter| *filter != cursor.filter) {
+                return Err(Error::resync(ResyncReason::FilterChanged));
+            }
+            cursor
+        }
+        None => Cursor {
+            epoch,
+            account: request.account,
+            filter: request.filter.clone().unwrap_or_default(),
+            seen: match request.since {
+                Some(since) => seen_at(tx, since, now, &scopes).await?,
+                None => Vec::new(),
+            },
+            window: None,
+        },
+    };
+    check_cursor(&cursor, &scopes)?;
+    let first = cursor.window.is_none();
+    let mut window = cursor.window.take().unwrap_or_else(|| begin(&cursor, &scopes));
+    let reader = Reader::new(tx, request.account, &cursor, &window, &scopes);
+    let mut page = Page {
+        rows: BTreeMap::new(),
+        deleted: Vec::new(),
+        conflicts: Vec::new(),
+        server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
+        has_more: true,
+        cursor: cursor.clone(),
+        total: 0,
+        scopes: Vec::new(),
+    };
+    let from = window.place;
+    let (place, delivered) = reader.fill(from, request.size, &mut page).await?;
+    let finished = place.is_none();
+    page.total = match (first, finished) {
+        (true, true) => delivered,
+        (true, false) => reader.count().await?,
+        // What changed meanwhile comes in the next window; what is here was promised.
+        (false, true) => delivered,
+        (false, false) => Ord::max(window.left, delivered),
+    };
+    if let Some(place) = place {
+        window.place = place;
+        window.left = page.total - delivered;
+        cursor.window = Some(window);
+    } else {
+        cursor.seen = end(&cursor, &window, &scopes);
+        page.has_more = !is_at_heads(&cursor, &scopes);
+    }
+    page.cursor = cursor;
+    if request.conflicts {
+        page.conflicts = open_conflicts(tx, request.account).await?;
+    }
+    page.scopes = scopes;
+    Ok(page)
+}
+
+/// Begins a window: bounds for every scope with something new, and the scopes that were lost.
+fn begin(cursor: &Cursor, scopes: &[Seen]) -> Window {
+    let mut window =
+        Window { bounds: Vec::new(), lost: Vec::new(), place: Place::default(), left: 0 };
+    for scope in scopes {
+        match (scope.is_visible(), cursor.seen_in(scope.no)) {
+            (true, Some(seen)) if seen == scope.head => {}
+            (true, _) => window.bounds.push((scope.no, scope.head)),
+            (false, Some(_)) => window.lost.push(scope.no),
+            (false, None) => {}
+        }
+    }
+    window
+}
+
+/// What the device has seen after the window's last page.
+fn end(cursor: &Cursor, window: &Window, scopes: &[Seen]) -> Vec<(i64, i64)> {
+    let mut seen: BTreeMap<i64, i64> = cursor.seen.iter().copied().collect();
+    for no in &window.lost {
+        seen.remove(no);
+    }
+    for (no, bound) in &window.bounds {
+        match scopes.iter().any(|scope| scope.no == *no && scope.is_visible()) {
+            true => seen.insert(*no, *bound),
+            // Lost while the window was being paged: named, so that the next takes it back.
+            false => Some(*seen.entry(*no).or_insert(0)),
+        };
+    }
+    let known = |no: &i64| scopes.iter().any(|scope| scope.no == *no);
+    seen.into_iter().filter(|(no, _)| known(no)).collect()
+}
+
+fn is_at_heads(cursor: &Cursor, scopes: &[Seen]) -> bool {
+    scopes.iter().all(|scope| match scope.is_visible() {
+        true => cursor.seen_in(scope.no) == Some(scope.head),
+        false => cursor.seen_in(scope.no).is_none(),
+    })
+}
+
+/// What a device had seen that was given this `serverTimestamp`. It may be less than that, never
+/// more: the timestamp lies behind the clock by more than any transaction lasts.
+async fn seen_at<C: ConnectionTrait>(
+    tx: &C,
+    since: Millis,
+    now: Millis,
+    scopes: &[Seen],
+) -> Result<Vec<(i64, i64)>, Error> {
+    if since > now {
+        return Err(Error::bad_input(
+            "lastSyncedAt: must be a serverTimestamp of this server; this one lies in the future",
+        ));
+    }
+    let since = Ord::min(since, now - limits::TIMESTAMP_LAG.as_millis() as Millis);
+    if since < 0 {
+        // The app's first sync asks since the year 1.
+        return Ok(Vec::new());
+    }
+    let known: Vec<&Seen> = scopes
+        .iter()
+        .filter(|scope| scope.granted_at < since)
+        .filter(|scope| scope.removed_at.is_none_or(|removed| removed >= since))
+        .collect();
+    let ids: Vec<Uuid> = known.iter().map(|scope| scope.id).collect();
+    let mut seqs: HashMap<Uuid, i64> = HashMap::new();
+    for ids in store::in_lists(&ids) {
+        let select = Query::select()
+            .column("scope_id")
+            .expr(Expr::col("seq").max())
+            .from("tick")
+            .and_where(Expr::col("scope_id").is_in(ids))
+            .and_where(Expr::col("at").lt(since))
+            .add_group_by([Expr::col("scope_id")])
+            .to_owned();
+        for row in tx.query_all(&select).await? {
+            seqs.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        }
+    }
+    Ok(known.iter().map(|s| (s.no, seqs.get(&s.id).copied().unwrap_or(0))).collect())
+}
+
+// ── Reading in order ─────────────────────────────────────────────────────────────────────────
+
+/// A scope's share of a window.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    no: i64,
+    id: Uuid,
+    /// What the device has seen; 0 for a scope that is new to it.
+    lo: i64,
+    /// Where the window ends. For a lost scope: where the membership ended.
+    hi: i64,
+    /// Whether the scope has moved on since the window began.
+    moved_on: bool,
+}
+
+/// What a part of a window delivers.
+#[derive(Clone, Copy)]
+enum Part {
+    /// Entries of the deletion logs.
+    Log,
+    /// Rows of lost scopes, as deletions.
+    LostRows(&'static Kind),
+    /// The deletion logs of lost scopes. After the rows: what leaves meanwhile is found here.
+    LostLog,
+    Rows(&'static Kind),
+}
+
+struct Reader<'a, C> {
+    tx: &'a C,
+    account: Uuid,
+    filter: Filter,
+    /// Visible scopes with something new.
+    ranges: Vec<Range>,
+    /// Of those, the ones whose deletions matter: the device has seen something of them.
+    seen: Vec<Range>,
+    lost: Vec<Range>,
+}
+
+impl<'a, C: ConnectionTrait> Reader<'a, C> {
+    fn new(
+        tx: &'a C,
+        account: Uuid,
+        cursor: &Cursor,
+        window: &Window,
+        scopes: &[Seen],
+    ) -> Reader<'a, C> {
+        let mut reader = Reader {
+            tx,
+            account,
+            filter: cursor.filter.clone(),
+            ranges: Vec::new(),
+            seen: Vec::new(),
+            lost: Vec::new(),
+        };
+        for scope in scopes {
+            let lo = cursor.seen_in(scope.no);
+            let bound = window.bounds.binary_search_by_key(&scope.no, |(no, _)| *no);
+            if let (Ok(at), true) = (bound, scope.is_visible()) {
+                let hi = window.bounds[at].1;
+                let range = Range {
+                    no: scope.no,
+                    id: scope.id,
+                    lo: lo.unwrap_or(0),
+                    hi,
+                    moved_on: scope.head > hi,
+                };
+                reader.ranges.push(range);
+                reader.seen.extend(lo.map(|_| range));
+            }
+            if let (Some(lo), Some(until), true) =
+                (lo, scope.until, window.lost.contains(&scope.no))
+            {
+                reader.lost.push(Range {
+                    no: scope.no,
+                    id: scope.id,
+                    lo,
+                    hi: until,
+                    moved_on: false,
+                });
+            }
+        }
+        reader
+    }
+
+    /// The parts in order. A part's place in the list is its number in cursors.
+    fn parts() -> Vec<Part> {
+        let mut parts = vec![Part::Log];
+        parts.extend(kinds::all().map(Part::LostRows));
+        parts.push(Part::LostLog);
+        parts.extend(kinds::all().map(Part::Rows));
+        parts
+    }
+
+    /// Fills a page from a place on. Returns the place of its last entry, or None when the window
+    /// is finished, and how much was delivered.
+    async fn fill(
+        &self,
+        from: Place,
+        size: u64,
+        page: &mut Page,
+    ) -> Result<(Option<Place>, u64), DbErr> {
+        let mut delivered = 0;
+        for (number, part) in Self::parts().into_iter().enumerate().skip(from.part.into()) {
+            let number = number as u8;
+            let mut after = match number == from.part {
+                true => (from.scope, from.seq),
+                false => (i64::MIN, 0),
+            };
+            // As many scopes at once as are likely to fill the page.
+            let at_once = (size as usize / 8).clamp(4, 128);
+            let ranges: Vec<Range> =
+                self.ranges_of(part).into_iter().filter(|range| range.no >= after.0).collect();
+            for ranges in ranges.chunks(at_once) {
+                let wanted = size - delivered;
+                let (count, last) = match part {
+                    Part::Rows(kind) => {
+                        let select = self.rows(kind, ranges, after, wanted);
+                        let rows = store::rows_of(self.tx, kind, &select).await?;
+                        let last = rows.last().map(|row| (row.scope, row.seq));
+                        let count = rows.len() as u64;
+                        page.rows.entry(kind.entity_type).or_default().extend(rows);
+                        (count, last)
+                    }
+                    _ => {
+                        let select = self.departed(part, ranges, after, wanted);
+                        let mut last = None;
+                        let mut count = 0;
+                        for row in self.tx.query_all(&select).await? {
+                            let kind: String = row.try_get_by_index(0)?;
+                            let entity_type = EntityType::from_name(&kind)
+                                .ok_or_else(|| DbErr::Custom(format!("no such kind: {kind}")))?;
+                            page.deleted.push((entity_type, row.try_get_by_index(1)?));
+                            last = Some((row.try_get_by_index(2)?, row.try_get_by_index(3)?));
+                            count += 1;
+                        }
+                        (count, last)
+                    }
+                };
+                delivered += count;
+                if let Some((scope, seq)) = last {
+                    let no = ranges.iter().find(|range| range.id == scope).map_or(0, |r| r.no);
+                    after = (no, seq);
+                }
+                if delivered == size {
+                    let place = Place { part: number, scope: after.0, seq: after.1 };
+                    return Ok((Some(place), delivered));
+                }
+            }
+        }
+        Ok((None, delivered))
+    }
+
+    /// How much the window holds from its beginning.
+    async fn count(&self) -> Result<u64, DbErr> {
+        let mut total: i64 = 0;
+        for part in Self::parts() {
+            for ranges in self.ranges_of(part).chunks(128) {
+                let mut select = match part {
+                    Part::Rows(kind) => self.rows(kind, ranges, (i64::MIN, 0), u64::MAX),
+                    _ => self.departed(part, ranges, (i64::MIN, 0), u64::MAX),
+                };
+                select.clear_selects().clear_order_by().reset_limit();
+                select.expr(Expr::cust("count(*)"));
+                if let Some(row) = self.tx.query_one(&select).await? {
+                    total += row.try_get_by_index::<i64>(0)?;
+                }
+            }
+        }
+        Ok(total as u64)
+    }
+
+    /// The scopes in which a part can have anything.
+    fn ranges_of(&self, part: Part) -> Vec<Range> {
+        let fits = |kind: &Kind, range: &Range| match kind.home {
+            Home::Account => range.id == self.account,
+            _ => range.id != self.account,
+        };
+        match part {
+            Part::Log => self.seen.clone(),
+            Part::LostLog => self.lost.clone(),
+            Part::LostRows(kind) => {
+                self.lost.iter().filter(|range| fits(kind, range)).copied().collect()
+            }
+            Part::Rows(kind) if !self.delivers(kind) => Vec::new(),
+            Part::Rows(kind) => {
+                self.ranges.iter().filter(|range| fits(kind, range)).copied().collect()
+            }
+        }
+    }
+
+    /// Whether the filter asks for the kind itself.
+    fn asks_for(&self, kind: &Kind) -> bool {
+        self.filter.kinds.is_empty() || self.filter.kinds.contains(&(kind.entity_type as u8))
+    }
+
+    /// Whether the stream may hold rows of the kind: asked for, or as ancestors of what is.
+    fn delivers(&self, kind: &Kind) -> bool {
+        self.asks_for(kind) || kind.children.iter().any(|child| self.delivers(child.kind.kind()))
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.filter != Filter::default()
+    }
+
+    /// Live rows of a kind: what changed within the window, and ancestors of what changed, where
+    /// they would not come of themselves.
+    fn rows(
+        &self,
+        kind: &'static Kind,
+        ranges: &[Range],
+        after: (i64, i64),
+        limit: u64,
+    ) -> SelectStatement {
+        let mut select = store::select(kind);
+        let ancestors = self.is_filtered() || ranges.iter().any(|range| range.moved_on);
+        let start = if self.is_filtered() { |_: &Range| 0 } else { |range: &Range| range.lo };
+        join_ranges(&mut select, kind.table, ranges, after, start);
+        select.cond_where(self.in_window(kind, ancestors)).limit(limit);
+        select
+    }
+
+    /// Whether a row belongs to the window: it changed in it, or, where the stream could otherwise
+    /// miss it, something that hangs on it did.
+    fn in_window(&self, kind: &'static Kind, ancestors: bool) -> Cond {
+        let table = kind.table;
+        let mut any = Cond::any();
+        if self.asks_for(kind) {
+            let mut own = Cond::all()
+                .add(Expr::col((table, "seq")).gt(Expr::col(("b", "column3"))))
+                .add(Expr::col((table, "seq")).lte(Expr::col(("b", "column4"))));
+            if self.filter.priority > 0 {
+                let column = kind.fields[PRIORITY].column;
+                own = own.add(Expr::col((table, column)).gte(i16::from(self.filter.priority)));
+            }
+            any = any.add(own);
+        }
+        if ancestors {
+            for child in &kind.children {
+                let child_kind = child.kind.kind();
+                if !self.delivers(child_kind) {
+                    continue;
+                }
+                let column = child_kind.fields[child.field].column;
+                let exists = Query::select()
+                    .expr(Expr::val(1))
+                    .from(child_kind.table)
+                    .and_where(Expr::col((child_kind.table, column)).equals((table, "id")))
+                    .cond_where(self.in_window(child_kind, true))
+                    .to_owned();
+                any = any.add(Expr::exists(exists));
+            }
+        }
+        Cond::all().add(Expr::col((table, "deleted_at")).is_null()).add(any)
+    }
+
+    /// Deletions: kind, id, scope, seq.
+    fn departed(
+        &self,
+        part: Part,
+        ranges: &[Range],
+        after: (i64, i64),
+        limit: u64,
+    ) -> SelectStatement {
+        let mut select = Query::select();
+        match part {
+            Part::LostRows(kind) => {
+                select
+                    .expr(Expr::val(kind.name()))
+                    .columns([(kind.table, "id"), (kind.table, "scope_id"), (kind.table, "seq")])
+                    .from(kind.table)
+                    .and_where(Expr::col((kind.table, "deleted_at")).is_null())
+                    .and_where(
+                        Expr::col((kind.table, "entered_seq")).lte(Expr::col(("b", "column4"))),
+                    );
+                join_ranges(&mut select, kind.table, ranges, after, |_| 0);
+            }
+            _ => {
+                select
+                    .columns([
+                        ("deletion", "kind"),
+                        ("deletion", "entity_id"),
+                        ("deletion", "scope_id"),
+                        ("deletion", "seq"),
+                    ])
+                    .from("deletion");
+                join_ranges(&mut select, "deletion", ranges, after, |range| range.lo);
+                let bound = match part {
+                    Part::LostLog => "entered_seq",
+                    _ => "seq",
+                };
+                select.and_where(Expr::col(("deletion", bound)).lte(Expr::col(("b", "column4"))));
+                if self.is_filtered() {
+                    let names = kinds::all().filter(|kind| self.delivers(kind)).map(Kind::name);
+                    select.and_where(Expr::col(("deletion", "kind")).is_in(names));
+                }
+                self.unless_still_visible(&mut select);
+            }
+        }
+        select.limit(limit);
+        select
+    }
+
+    /// Leaves out what the caller still sees: a row that moved to another scope of theirs.
+    fn unless_still_visible(&self, select: &mut SelectStatement) {
+        for kind in kinds::all().filter(|kind| matches!(kind.home, Home::Parent(_))) {
+            let visible = Query::select()
+                .expr(Expr::val(1))
+                .from(kind.table)
+                .inner_join(
+                    "membership",
+                    Expr::col(("membership", "scope_id")).equals((kind.table, "scope_id")),
+                )
+                .and_where(Expr::col((kind.table, "id")).equals(("deletion", "entity_id")))
+                .and_where(Expr::col((kind.table, "deleted_at")).is_null())
+                .and_where(Expr::col(("membership", "account_id")).eq(self.account))
+                .and_where(Expr::col(("membership", "removed_at")).is_null())
+                .to_owned();
+            let of_kind = Expr::col(("deletion", "kind")).eq(kind.name());
+            select.and_where(of_kind.and(Expr::exists(visible)).not());
+        }
+    }
+}
+
+/// Joins a table with its scopes' shares of the window, called `b`: number, scope, lo, hi, start.
+/// The scopes come first, so that each is one walk through the index (scope, seq).
+fn join_ranges(
+    select: &mut SelectStatement,
+    table: &'static str,
+    ranges: &[Range],
+    after: (i64, i64),
+    start: fn(&Range) -> i64,
+) {
+    let values = ranges.iter().map(|range| {
+        let reached = if range.no == after.0 { after.1 } else { 0 };
+        (range.no, range.id, range.lo, range.hi, Ord::max(start(range), reached))
+    });
+    let mut source = Query::select();
+    source.column(sea_orm::sea_query::Asterisk).from_values(values, "v");
+    select
+        .join_subquery(
+            JoinType::InnerJoin,
+            source,
+            "b",
+            Cond::all()
+                .add(Expr::col((table, "scope_id")).equals(("b", "column2")))
+                .add(Expr::col((table, "seq")).gt(Expr::col(("b", "column5")))),
+        )
+        .order_by(("b", "column1"), Order::Asc)
+        .order_by((table, "seq"), Order::Asc);
+}
+
+/// The caller's newest open conflicts, with their rows' versions. Viewers see none.
+async fn open_conflicts<C: ConnectionTrait>(
+    tx: &C,
+    account: Uuid,
+) -> Result<Vec<(Conflict, i32)>, DbErr> {
+    let query = ConflictQuery {
+        status: Some(super::ConflictStatus::Open),
+        limit: limits::CONFLICTS_IN_PULL,
+        ..ConflictQuery::default()
+    };
+    conflicts(tx, account, &query).await
+}
+
+/// Which conflicts to read.
+#[derive(Default)]
+pub struct ConflictQuery {
+    pub id: Option<Uuid>,
+    pub kind: Option<EntityType>,
+    pub status: Option<super::ConflictStatus>,
+    pub scope: Option<Uuid>,
+    /// Those older than this one.
+    pub after: Option<Uuid>,
+    pub limit: u64,
+}
+
+/// Conflicts that an account may see, newest first, with their rows' versions now.
+pub async fn conflicts<C: ConnectionTrait>(
+    db: &C,
+    account: Uuid,
+    query: &ConflictQuery,
+) -> Result<Vec<(Conflict, i32)>, DbErr> {
+    use entity::conflict::{Column, Entity};
+    use sea_orm::{QueryOrder, QuerySelect, QueryTrait};
+    let writable = Query::select()
+        .column("scope_id")
+        .from("membership")
+        .and_where(Expr::col("account_id").eq(account))
+        .and_where(Expr::col("removed_at").is_null())
+        .and_where(Expr::col("role").ne(super::Role::Viewer.name()))
+        .to_owned();
+    let after: Option<SimpleExpr> = match query.after {
+        None => None,
+        Some(after) => {
+            let at = Entity::find_by_id(after)
+                .filter(Column::ScopeId.in_subquery(writable.clone()))
+                .one(db)
+                .await?
+                .map_or(Millis::MIN, |conflict| conflict.at);
+            Some(
+                Expr::col(Column::At)
+                    .lt(at)
+                    .or(Expr::col(Column::At).eq(at).and(Expr::col(Column::Id).lt(after))),
+            )
+        }
+    };
+    let found = Entity::find()
+        .filter(Column::ScopeId.in_subquery(writable))
+        .apply_if(query.id, |select, id| select.filter(Column::Id.eq(id)))
+        .apply_if(query.kind, |select, kind| select.filter(Column::Kind.eq(kind.name())))
+        .apply_if(query.status, |select, status| select.filter(Column::Status.eq(status.name())))
+        .apply_if(query.scope, |select, scope| select.filter(Column::ScopeId.eq(scope)))
+        .apply_if(after, |select, after| select.filter(after))
+        .order_by_desc(Column::At)
+        .order_by_desc(Column::Id)
+        .limit(query.limit)
+        .all(db)
+        .await?
+        .into_iter()
+        .map(store::read_conflict)
+        .collect::<Result<Vec<_>, _>>()?;
+    let versions = push::current_versions(db, &found).await?;
+    Ok(found.into_iter().zip(versions).collect())
+}

@@ -1,0 +1,761 @@
+//! One batch, one transaction: lock, read, decide, write set by set, commit.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use entity::Millis;
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::change::{self, Item, RawItem, Reading};
+use super::conflict::Conflict;
+use super::cursor::Cursor;
+use super::plan::{Plan, Receipt, Verdict, World, plan};
+use super::row::{Key, Row};
+use super::{Operation, Sender, Strategy, pull, scope, store};
+use crate::config::limits;
+use crate::db::{self, Db};
+use crate::error::{Code, Error};
+use crate::kinds::{self, Content, EntityType, Home, Kind, Value};
+
+/// A batch.
+pub struct Batch {
+    pub sender: Sender,
+    pub items: Vec<RawItem>,
+    /// What the device has seen: guards against blind deletions.
+    pub cursor: Option<Cursor>,
+    pub policy: Strategy,
+    /// How far ahead a device's clock may be, in milliseconds.
+    pub max_skew: Millis,
+}
+
+/// What became of a batch.
+pub struct Pushed {
+    pub items: Vec<Item>,
+    /// In the order of the items.
+    pub verdicts: Vec<Verdict>,
+    /// The conflicts that the verdicts name, with the row's version now.
+    pub conflicts: HashMap<Uuid, (Conflict, i32)>,
+    /// The scopes that the caller may read: of others' conflicts only the verdict is told.
+    pub readable: HashSet<Uuid>,
+    pub server_time: Millis,
+}
+
+/// Why an attempt did not commit.
+enum Retry {
+    /// These scopes must be locked, too.
+    Lock(Vec<Uuid>),
+    /// Another transaction took an id in the meantime.
+    Taken,
+}
+
+enum Attempt {
+    Done(Box<Pushed>),
+    Again(Retry),
+}
+
+/// Applies a batch. Whatever is wrong with an item is that item's verdict; an error means that
+/// nothing was written.
+pub async fn push(db: &Db, batch: &Batch) -> Result<Pushed, Error> {
+    if batch.items.len() > limits::BATCH {
+        return Err(Error::new(
+            Code::Limit,
+            format!(
+                "a batch may have {} items, this one has {}; send it in parts",
+                limits::BATCH,
+                batch.items.len()
+            ),
+        ));
+    }
+    if let Some(cursor) = &batch.cursor {
+        let seen = scope::seen_by(db.pool(), batch.sender.account).await?;
+        pull::check_cursor(cursor, &seen)?;
+    }
+    let mut scopes = first_guess(batch);
+    for attempt in 0..limits::PUSH_ATTEMPTS {
+        if attempt > 1 {
+            tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
+        }
+        match timeout(limits::TRANSACTION, try_push(db, batch, &scopes)).await {
+            Ok(Ok(Attempt::Done(pushed))) => return Ok(*pushed),
+            Ok(Ok(Attempt::Again(Retry::Lock(more)))) => scopes.extend(more),
+            Ok(Ok(Attempt::Again(Retry::Taken))) => {}
+            Ok(Err(error)) if db::is_busy(&error) => {
+                tracing::debug!(%error, attempt, "a push will be tried again");
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            // The transaction is rolled back as it is dropped.
+            Err(_) => tracing::warn!(attempt, "a push took too long"),
+        }
+    }
+    Err(Error::unavailable())
+}
+
+/// The sender's own scope, which orders all of their pushes, and the trips that the batch names.
+/// Where rows lie that it only names by id is seen under the locks.
+fn first_guess(batch: &Batch) -> BTreeSet<Uuid> {
+    let named = batch.items.iter().filter_map(|item| {
+        let kind = item.entity_type.kind();
+        let field = match kind.home {
+            Home::Account => return None,
+            Home::Itself => "id",
+            Home::Parent(field) => field,
+        };
+        kinds::parse_id(item.json.get(field)?.as_str()?)
+    });
+    std::iter::once(batch.sender.account).chain(named).collect()
+}
+
+async fn try_push(db: &Db, batch: &Batch, scopes: &BTreeSet<Uuid>) -> Result<Attempt, DbErr> {
+    let tx = db.begin_write().await?;
+    let wanted: Vec<Uuid> = scopes.iter().copied().collect();
+    let locked = scope::lock(&tx, &wanted).await?;
+    let now = db::now(&tx).await?;
+    let reading = Reading { sender: batch.sender, now, max_skew: batch.max_skew };
+    let items: Vec<Item> =
+        batch.items.iter().map(|raw| change::read(raw.clone(), reading)).collect();
+    let mut world = Loader::load(&tx, batch, &items, now).await?;
+
+    let needed = needed_scopes(&world);
+    let missing: Vec<Uuid> = needed.into_iter().filter(|id| !locked.contains_key(id)).collect();
+    world.scopes = locked;
+    if !missing.is_empty() {
+        let more = scope::lock(&tx, &missing).await?;
+        if !db::one_writer(&tx) && !more.is_empty() {
+            // Locks are taken in order, so all of them from the start.
+            tx.rollback().await?;
+            return Ok(Attempt::Again(Retry::Lock(more.into_keys().collect())));
+        }
+        world.scopes.extend(more);
+    }
+    if !world.carriers.is_empty() {
+        let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
+        for id in scope::shared(&tx, &ids).await? {
+            if let Some(scope) = world.scopes.get_mut(&id) {
+                scope.shared = true;
+            }
+        }
+    }
+    let readable: HashSet<Uuid> = world
+        .memberships
+        .iter()
+        .filter(|(_, m)| m.until.is_none() && m.role != super::Role::Viewer)
+        .map(|(id, _)| *id)
+        .chain(std::iter::once(batch.sender.account))
+        .collect();
+    let locked: Vec<Uuid> = world.scopes.keys().copied().collect();
+
+    let mut plan = plan(world, &items);
+    if !write(&tx, batch.sender, now, &plan, &locked).await? {
+        tx.rollback().await?;
+        return Ok(Attempt::Again(Retry::Taken));
+    }
+    let conflicts = answered_conflicts(&tx, &plan.verdicts).await?;
+    tx.commit().await?;
+    let mut readable = readable;
+    readable.extend(plan.new_scopes.iter());
+    Ok(Attempt::Done(Box::new(Pushed {
+        items,
+        verdicts: std::mem::take(&mut plan.verdicts),
+        conflicts,
+        readable,
+        server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
+    })))
+}
+
+/// The scopes in which a row may be written. Rows that the caller cannot see are not among them.
+fn needed_scopes(world: &World) -> BTreeSet<Uuid> {
+    let visible =
+        |id: &Uuid| world.memberships.get(id).is_some_and(|membership| membership.until.is_none());
+    let carried: HashSet<Key> = world.carriers.values().flatten().copied().collect();
+    world
+        .rows
+        .values()
+        .filter(|row| visible(&row.scope) || carried.contains(&row.key()))
+        .map(|row| row.scope)
+        .chain(world.open.values().map(|(conflict, _)| conflict.scope).filter(visible))
+        .collect()
+}
+
+// ── Reading ──────────────────────────────────────────────────────────────────────────────────
+
+/// Reads what the plan depends on. All of it under the locks: receipts too, or the same batch sent
+/// twice at once would not find the first one's.
+struct Loader<'a> {
+    tx: &'a DatabaseTransaction,
+    world: World,
+}
+
+impl Loader<'_> {
+    async fn load(
+        tx: &DatabaseTransaction,
+        batch: &Batch,
+        items: &[Item],
+        now: Millis,
+    ) -> Result<World, DbErr> {
+        let seen = scope::seen_by(tx, batch.sender.account).await?;
+        let mut loader = Loader {
+            tx,
+            world: World {
+                sender: batch.sender,
+                now,
+                policy: batch.policy,
+                memberships: scope::memberships(&seen),
+                scopes: HashMap::new(),
+                rows: HashMap::new(),
+                buried: HashSet::new(),
+                revisions: HashMap::new(),
+                receipts: HashMap::new(),
+                open: HashMap::new(),
+                taken: HashSet::new(),
+                carriers: HashMap::new(),
+                unseen: HashSet::new(),
+            },
+        };
+        loader.receipts(items).await?;
+        let fresh: Vec<&Item> = items
+            .iter()
+            .filter(|item| !loader.world.receipts.contains_key(&item.operation_key))
+            .collect();
+        let targets = loader.targets(&fresh).await?;
+        loader.missing(&fresh, &targets).await?;
+        loader.descendants(&fresh).await?;
+        loader.carriers(&fresh).await?;
+        loader.open_conflicts(&targets).await?;
+        loader.revisions(&fresh).await?;
+        if let Some(cursor) = &batch.cursor {
+            loader.unseen(&fresh, cursor, &seen).await?;
+        }
+        Ok(loader.world)
+    }
+
+    async fn receipts(&mut self, items: &[Item]) -> Result<(), DbErr> {
+        use entity::receipt::{Column, Entity};
+        let keys: Vec<String> = items.iter().map(|item| item.operation_key.clone()).collect();
+        let Sender { account, device } = self.world.sender;
+        for keys in store::in_lists(&keys) {
+            let found = Entity::find()
+                .filter(Column::AccountId.eq(account))
+                .filter(Column::DeviceId.eq(device.unwrap_or_default()))
+                .filter(Column::OperationId.is_in(keys))
+                .all(self.tx)
+                .await?;
+            for model in found {
+                let entity_type = entity_type(&model.kind)?;
+                self.world.receipts.insert(
+                    model.operation_id.clone(),
+                    Receipt {
+                        operation_key: model.operation_id,
+                        hash: model.content_hash,
+                        key: (entity_type, model.entity_id),
+                        version: model.version,
+                        conflict: model.conflict_id,
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the rows that the changes name: their own, parents and references. Returns all keys.
+    async fn targets(&mut self, items: &[&Item]) -> Result<BTreeSet<Key>, DbErr> {
+        let mut keys = BTreeSet::new();
+        for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
+            let kind = change.entity_type.kind();
+            keys.insert((change.entity_type, change.id));
+            for (field, value) in &change.edit {
+                refers(kind, *field, value, &mut keys);
+            }
+        }
+        self.rows(&keys).await?;
+        // A row that is to hang elsewhere brings along what else it hangs on.
+        let mut more = BTreeSet::new();
+        for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
+            let kind = change.entity_type.kind();
+            let moves = kind.parents().any(|(field, _)| change.edit.contains_key(&field));
+            if let Some(row) = self.world.rows.get(&(change.entity_type, change.id))
+                && moves
+            {
+                for (field, _) in kind.parents() {
+                    refers(kind, field, &row.content.values[field], &mut more);
+                }
+            }
+        }
+        self.rows(&more.difference(&keys).copied().collect()).await?;
+        Ok(keys)
+    }
+
+    async fn rows(&mut self, keys: &BTreeSet<Key>) -> Result<(), DbErr> {
+        for kind in kinds::all() {
+            let ids: Vec<Uuid> = keys
+                .iter()
+                .filter(|(entity_type, _)| *entity_type == kind.entity_type)
+                .map(|(_, id)| *id)
+                .collect();
+            self.keep(store::rows_by_id(self.tx, kind, &ids).await?);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            self.world.rows.entry(row.key()).or_insert(row);
+        }
+    }
+
+    /// For ids that no row has: whether one had it long ago, and whether it names a scope.
+    async fn missing(&mut self, items: &[&Item], targets: &BTreeSet<Key>) -> Result<(), DbErr> {
+        let missing: Vec<Uuid> = targets
+            .iter()
+            .filter(|key| !self.world.rows.contains_key(key))
+            .map(|(_, id)| *id)
+            .collect();
+        for ids in store::in_lists(&missing) {
+            use entity::buried::{Column, Entity};
+            for model in Entity::find().filter(Column::EntityId.is_in(ids)).all(self.tx).await? {
+                let row = unearthed(model)?;
+                let key = row.key();
+                if targets.contains(&key) {
+                    self.world.buried.insert(key);
+                    self.world.rows.insert(key, row);
+                }
+            }
+        }
+        let new: Vec<Uuid> = items
+            .iter()
+            .filter_map(|item| item.change.as_ref().ok())
+            .filter(|change| {
+                change.operation == Operation::Create
+                    && change.entity_type.kind().home == Home::Itself
+                    && !self.world.rows.contains_key(&(change.entity_type, change.id))
+            })
+            .map(|change| change.id)
+            .collect();
+        for ids in store::in_lists(&new) {
+            use entity::scope::{Column, Entity};
+            let taken = Entity::find().filter(Column::Id.is_in(ids)).all(self.tx).await?;
+            self.world.taken.extend(taken.into_iter().map(|scope| scope.id));
+        }
+        Ok(())
+    }
+
+    /// Reads what hangs on rows that are to be deleted or moved.
+    async fn descendants(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+        let mut level: BTreeSet<Key> = items
+            .iter()
+            .filter_map(|item| item.change.as_ref().ok())
+            .filter(|change| {
+                let kind = change.entity_type.kind();
+                let moves = matches!(kind.home, Home::Parent(home)
+                    if change.operation != Operation::Delete
+                        && change.edit.contains_key(&kind.field(home)));
+                change.operation == Operation::Delete || moves
+            })
+            .map(|change| (change.entity_type, change.id))
+            .filter(|key| self.world.rows.get(key).is_some_and(Row::is_live))
+            .collect();
+        while !level.is_empty() {
+            let mut next = BTreeSet::new();
+            let parents: BTreeSet<EntityType> = level.iter().map(|(kind, _)| *kind).collect();
+            for parent in parents {
+                let ids: Vec<Uuid> =
+                    level.iter().filter(|(kind, _)| *kind == parent).map(|(_, id)| *id).collect();
+                for child in &parent.kind().children {
+                    let kind = child.kind.kind();
+                    let column = kind.fields[child.field].column;
+                    for row in store::rows_where(self.tx, kind, column, &ids).await? {
+                        if row.is_live() {
+                            next.insert(row.key());
+                            self.keep(vec![row]);
+                        }
+                    }
+                }
+            }
+            level = next;
+        }
+        // Their open conflicts turn into deletion conflicts with them.
+        Ok(())
+    }
+
+    /// Reads the rows that carry a row which is to be changed or deleted.
+    async fn carriers(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+        let carried: BTreeSet<EntityType> =
+            kinds::all().flat_map(Kind::refs).map(|(_, target)| target).collect();
+        let mut targets: Vec<Uuid> = items
+            .iter()
+            .filter_map(|item| item.change.as_ref().ok())
+            .filter(|change| carried.contains(&change.entity_type))
+            .map(|change| change.id)
+            .filter(|id| carried.iter().any(|kind| self.world.rows.contains_key(&(*kind, *id))))
+            .collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let mut sources: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+        for ids in store::in_lists(&targets) {
+            use entity::link::{Column, Entity};
+            for link in Entity::find().filter(Column::TargetId.is_in(ids)).all(self.tx).await? {
+                sources.entry(link.source_id).or_default().push(link.target_id);
+            }
+        }
+        let ids: Vec<Uuid> = sources.keys().copied().collect();
+        for kind in kinds::all().filter(|kind| kind.refs().next().is_some()) {
+            for row in store::rows_by_id(self.tx, kind, &ids).await? {
+                for target in sources.get(&row.id).into_iter().flatten() {
+                    self.world.carriers.entry(*target).or_default().push(row.key());
+                }
+                self.keep(vec![row]);
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_conflicts(&mut self, targets: &BTreeSet<Key>) -> Result<(), DbErr> {
+        // What a row says about itself is enough; what has no row may still have a conflict.
+        let ids: Vec<Uuid> = targets
+            .iter()
+            .filter(|key| !self.world.rows.contains_key(key))
+            .map(|(_, id)| *id)
+            .chain(self.world.rows.values().filter(|row| row.conflict.is_some()).map(|row| row.id))
+            .chain(self.world.buried.iter().map(|(_, id)| *id))
+            .collect();
+        let mut found = Vec::new();
+        for ids in store::in_lists(&ids) {
+            use entity::conflict::{Column, Entity};
+            let models = Entity::find()
+                .filter(Column::EntityId.is_in(ids))
+                .filter(Column::Status.eq(super::ConflictStatus::Open.name()))
+                .all(self.tx)
+                .await?;
+            for model in models {
+                found.push(store::read_conflict(model)?);
+            }
+        }
+        let conflicts: Vec<Uuid> = found.iter().map(|conflict| conflict.id).collect();
+        let mut senders: HashMap<Uuid, Vec<(Uuid, Option<Uuid>)>> = HashMap::new();
+        for ids in store::in_lists(&conflicts) {
+            use entity::conflict_edit::{Column, Entity};
+            for edit in Entity::find().filter(Column::ConflictId.is_in(ids)).all(self.tx).await? {
+                senders
+                    .entry(edit.conflict_id)
+                    .or_default()
+                    .push((edit.account_id, edit.device_id));
+            }
+        }
+        for conflict in found {
+            let senders = senders.remove(&conflict.id).unwrap_or_default();
+            self.world.open.insert(conflict.key, (conflict, senders));
+        }
+        Ok(())
+    }
+
+    /// Reads the revisions of rows whose change is not plainly up to date.
+    async fn revisions(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+        let mut ids = BTreeSet::new();
+        let mut oldest = i32::MAX;
+        for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
+            let key = (change.entity_type, change.id);
+            let Some(row) = self.world.rows.get(&key).filter(|row| row.is_live()) else { continue };
+            if change.operation == Operation::Create || change.base_version < row.version {
+                ids.insert(change.id);
+                oldest = Ord::min(oldest, change.base_version);
+            }
+        }
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        self.world.revisions = store::revisions(self.tx, &ids, oldest).await?;
+        Ok(())
+    }
+
+    /// Finds the scopes that are to be deleted though others changed what the device has not seen.
+    async fn unseen(
+        &mut self,
+        items: &[&Item],
+        cursor: &Cursor,
+        seen: &[scope::Seen],
+    ) -> Result<(), DbErr> {
+        let roots: Vec<Uuid> = items
+            .iter()
+            .filter_map(|item| item.change.as_ref().ok())
+            .filter(|change| {
+                change.operation == Operation::Delete
+                    && change.entity_type.kind().home == Home::Itself
+            })
+            .map(|change| change.id)
+            .collect();
+        for root in roots {
+            let Some(scope) = seen.iter().find(|scope| scope.id == root) else { continue };
+            let known = cursor.seen_in(scope.no).unwrap_or(0);
+            let newer: Vec<Key> = self
+                .world
+                .rows
+                .values()
+                .filter(|row| row.scope == root && row.is_live() && row.seq > known)
+                .map(Row::key)
+                .collect();
+            let ids: Vec<Uuid> = newer.iter().map(|(_, id)| *id).collect();
+            let revisions = store::revisions(self.tx, &ids, 0).await?;
+            let by_others = newer.iter().any(|key| {
+                revisions
+                    .get(key)
+                    .and_then(|revisions| revisions.last())
+                    .is_none_or(|last| !last.made_by(self.world.sender))
+            });
+            if by_others {
+                let kinds = kinds::all().filter(|kind| kind.home == Home::Itself);
+                self.world.unseen.extend(kinds.map(|kind| (kind.entity_type, root)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys that a field's value refers to.
+fn refers(kind: &Kind, field: usize, value: &Value, keys: &mut BTreeSet<Key>) {
+    if let (Some((parent, _)), Some(id)) = (kind.fields[field].parent(), value.as_id()) {
+        keys.insert((parent, id));
+    }
+    if let crate::kinds::FieldType::Refs { kind: target } = kind.fields[field].ty {
+        keys.extend(value.as_ids().iter().map(|id| (target, *id)));
+    }
+}
+
+fn entity_type(name: &str) -> Result<EntityType, DbErr> {
+    EntityType::from_name(name).ok_or_else(|| DbErr::Custom(format!("no such kind: {name}")))
+}
+
+/// What is left of a tombstone, as a row without content.
+fn unearthed(model: entity::buried::Model) -> Result<Row, DbErr> {
+    let kind = entity_type(&model.kind)?.kind();
+    Ok(Row {
+        id: model.entity_id,
+        scope: model.scope_id,
+        seq: 0,
+        entered_seq: model.entered_seq,
+        version: model.sync_version,
+        field_versions: Vec::new(),
+        status: super::Status::InSync,
+        last_sync_attempt: None,
+        sync_error: None,
+        conflict: None,
+        created_by: model.created_by,
+        created_at: model.deleted_at,
+        updated_at: model.deleted_at,
+        deleted_at: Some(model.deleted_at),
+        deleted_root: Some(model.entity_id),
+        content: Content { kind: kind.entity_type, values: vec![Value::Null; kind.fields.len()] },
+    })
+}
+
+// ── Writing ──────────────────────────────────────────────────────────────────────────────────
+
+/// Writes the plan. False: another transaction took an id in the meantime, and nothing counts.
+async fn write(
+    tx: &DatabaseTransaction,
+    sender: Sender,
+    now: Millis,
+    plan: &Plan,
+    locked: &[Uuid],
+) -> Result<bool, DbErr> {
+    let new: HashSet<Uuid> = plan.new_scopes.iter().copied().collect();
+    if !create_scopes(tx, sender.account, now, plan).await? {
+        return Ok(false);
+    }
+    let mut guard = locked.to_vec();
+    guard.extend(&new);
+    for kind in kinds::all() {
+        let rows: Vec<&Row> =
+            plan.rows.iter().filter(|row| row.entity_type() == kind.entity_type).collect();
+        if store::upsert_rows(tx, kind, &rows, &guard).await? != rows.len() as u64 {
+            return Ok(false);
+        }
+    }
+    store::insert::<entity::revision::Entity, _>(
+        tx,
+        plan.revisions.iter().map(|(key, r)| store::revision_model(*key, r, now)).collect(),
+    )
+    .await?;
+    store::take_back_departures(tx, &plan.returns).await?;
+    store::upsert::<entity::deletion::Entity, _>(
+        tx,
+        plan.departures
+            .iter()
+            .map(|departure| entity::deletion::Model {
+                scope_id: departure.scope,
+                kind: departure.key.0.name().into(),
+                entity_id: departure.key.1,
+                seq: departure.seq,
+                entered_seq: departure.entered_seq,
+                at: now,
+            })
+            .collect(),
+    )
+    .await?;
+    write_links(tx, plan).await?;
+    store::upsert::<entity::conflict::Entity, _>(
+        tx,
+        plan.conflicts.iter().map(store::conflict_model).collect(),
+    )
+    .await?;
+    store::upsert::<entity::conflict_edit::Entity, _>(
+        tx,
+        plan.edits
+            .iter()
+            .map(|edit| entity::conflict_edit::Model {
+                conflict_id: edit.conflict,
+                account_id: edit.account,
+                operation_id: edit.operation_id.clone(),
+                device_id: edit.device,
+                operation: edit.operation.name().into(),
+                remote_version: edit.remote_version,
+                remote_data: serde_json::Value::Object(edit.data.clone()).to_string(),
+                client_time: edit.client_time,
+                at: now,
+            })
+            .collect(),
+    )
+    .await?;
+    store::insert::<entity::receipt::Entity, _>(
+        tx,
+        plan.receipts
+            .iter()
+            .map(|receipt| entity::receipt::Model {
+                account_id: sender.account,
+                device_id: sender.device.unwrap_or_default(),
+                operation_id: receipt.operation_key.clone(),
+                content_hash: receipt.hash,
+                kind: receipt.key.0.name().into(),
+                entity_id: receipt.key.1,
+                version: receipt.version,
+                conflict_id: receipt.conflict,
+                at: now,
+            })
+            .collect(),
+    )
+    .await?;
+    store::insert::<entity::tick::Entity, _>(
+        tx,
+        plan.heads
+            .iter()
+            .map(|(id, scope)| entity::tick::Model {
+                scope_id: *id,
+                seq: scope.head,
+                at: scope.head_at,
+            })
+            .collect(),
+    )
+    .await?;
+    let moved: Vec<_> = plan.heads.iter().filter(|(id, _)| !new.contains(id)).copied().collect();
+    store::move_heads(tx, &moved).await?;
+    if let Some(device) = sender.device {
+        let seen =
+            entity::device::Model { account_id: sender.account, id: device, last_seen_at: now };
+        store::upsert::<entity::device::Entity, _>(tx, vec![seen]).await?;
+    }
+    Ok(true)
+}
+
+/// Creates the scopes of new trips. False if another transaction has taken one of the ids.
+async fn create_scopes(
+    tx: &DatabaseTransaction,
+    owner: Uuid,
+    now: Millis,
+    plan: &Plan,
+) -> Result<bool, DbErr> {
+    let mut ids = plan.new_scopes.clone();
+    ids.sort_unstable();
+    for chunk in store::chunks(&ids, 128) {
+        let mut insert = Query::insert();
+        insert.into_table("scope").columns(["id", "head", "head_at", "floor"]);
+        for id in chunk {
+            let head = plan.heads.iter().find(|(scope, _)| scope == id);
+            let (head, head_at) = head.map_or((0, now), |(_, scope)| (scope.head, scope.head_at));
+            insert.values_panic([(*id).into(), head.into(), head_at.into(), 0.into()]);
+        }
+        insert.on_conflict(OnConflict::column("id").do_nothing().to_owned());
+        if tx.execute(&insert).await?.rows_affected() != chunk.len() as u64 {
+            return Ok(false);
+        }
+    }
+    let owners = ids.into_iter().map(|id| entity::membership::Model {
+        scope_id: id,
+        account_id: owner,
+        role: super::Role::Owner.name().into(),
+        granted_at: now,
+        since_seq: 0,
+        until_seq: None,
+        removed_at: None,
+    });
+    store::upsert::<entity::membership::Entity, _>(tx, owners.collect()).await?;
+    Ok(true)
+}
+
+async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr> {
+    let created: HashSet<Uuid> = plan
+        .revisions
+        .iter()
+        .filter(|(_, revision)| revision.version == 1)
+        .map(|((_, id), _)| *id)
+        .collect();
+    let old: Vec<Uuid> =
+        plan.links.iter().map(|(id, _)| *id).filter(|id| !created.contains(id)).collect();
+    for ids in store::in_lists(&old) {
+        let delete = Query::delete()
+            .from_table("link")
+            .and_where(Expr::col("source_id").is_in(ids))
+            .to_owned();
+        tx.execute(&delete).await?;
+    }
+    let links = plan.links.iter().flat_map(|(source, targets)| {
+        targets.iter().map(|target| entity::link::Model { source_id: *source, target_id: *target })
+    });
+    store::insert::<entity::link::Entity, _>(tx, links.collect()).await
+}
+
+/// Reads the conflicts that the verdicts name, with their rows' versions.
+async fn answered_conflicts(
+    tx: &DatabaseTransaction,
+    verdicts: &[Verdict],
+) -> Result<HashMap<Uuid, (Conflict, i32)>, DbErr> {
+    let ids: BTreeSet<Uuid> = verdicts
+        .iter()
+        .filter_map(|verdict| match verdict {
+            Verdict::Conflict { id } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let mut found = Vec::new();
+    for ids in store::in_lists(&ids) {
+        use entity::conflict::{Column, Entity};
+        for model in Entity::find().filter(Column::Id.is_in(ids)).all(tx).await? {
+            found.push(store::read_conflict(model)?);
+        }
+    }
+    let versions = current_versions(tx, &found).await?;
+    Ok(found.into_iter().zip(versions).map(|(c, version)| (c.id, (c, version))).collect())
+}
+
+/// The versions that the rows of conflicts have now; 0 where there is no row.
+pub async fn current_versions<C: ConnectionTrait>(
+    db: &C,
+    conflicts: &[Conflict],
+) -> Result<Vec<i32>, DbErr> {
+    let mut versions: HashMap<Key, i32> = HashMap::new();
+    let present: BTreeSet<EntityType> = conflicts.iter().map(|c| c.key.0).collect();
+    for entity_type in present {
+        let ids: Vec<Uuid> =
+            conflicts.iter().filter(|c| c.key.0 == entity_type).map(|c| c.key.1).collect();
+        for ids in store::in_lists(&ids) {
+            let select = Query::select()
+                .columns(["id", "sync_version"])
+                .from(entity_type.kind().table)
+                .and_where(Expr::col("id").is_in(ids))
+                .to_owned();
+            for row in db.query_all(&select).await? {
+                versions.insert((entity_type, row.try_get_by_index(0)?), row.try_get_by_index(1)?);
+            }
+        }
+    }
+    Ok(conflicts.iter().map(|c| versions.get(&c.key).copied().unwrap_or(0)).collect())
+}

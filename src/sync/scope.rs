@@ -1,0 +1,126 @@
+//! Scopes and memberships: who may see what, and the lock under which seqs are given out.
+
+use std::collections::HashMap;
+
+use entity::Millis;
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::{ConnectionTrait, DbErr};
+use uuid::Uuid;
+
+use super::plan::{Membership, Scope};
+use super::{Role, store};
+use crate::db;
+
+/// A scope as one account sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub id: Uuid,
+    /// Its name inside cursors.
+    pub no: i64,
+    pub head: i64,
+    pub floor: i64,
+    pub role: Role,
+    pub granted_at: Millis,
+    /// Set when the membership has ended: the head then.
+    pub until: Option<i64>,
+    pub removed_at: Option<Millis>,
+}
+
+impl Seen {
+    pub fn is_visible(&self) -> bool {
+        self.until.is_none()
+    }
+
+    /// Whether the member may write, and see conflicts.
+    pub fn may_write(&self) -> bool {
+        self.is_visible() && self.role != Role::Viewer
+    }
+}
+
+/// All scopes that an account is or was a member of, by their number.
+pub async fn seen_by<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<Vec<Seen>, DbErr> {
+    let select = Query::select()
+        .columns([("scope", "id"), ("scope", "no"), ("scope", "head"), ("scope", "floor")])
+        .columns([
+            ("membership", "role"),
+            ("membership", "granted_at"),
+            ("membership", "until_seq"),
+            ("membership", "removed_at"),
+        ])
+        .from("membership")
+        .inner_join("scope", Expr::col(("scope", "id")).equals(("membership", "scope_id")))
+        .and_where(Expr::col(("membership", "account_id")).eq(account))
+        .order_by(("scope", "no"), Order::Asc)
+        .to_owned();
+    db.query_all(&select)
+        .await?
+        .iter()
+        .map(|row| {
+            let role: String = row.try_get_by_index(4)?;
+            Ok(Seen {
+                id: row.try_get_by_index(0)?,
+                no: row.try_get_by_index(1)?,
+                head: row.try_get_by_index(2)?,
+                floor: row.try_get_by_index(3)?,
+                role: Role::from_name(&role)
+                    .ok_or_else(|| DbErr::Custom(format!("no such role: {role}")))?,
+                granted_at: row.try_get_by_index(5)?,
+                until: row.try_get_by_index(6)?,
+                removed_at: row.try_get_by_index(7)?,
+            })
+        })
+        .collect()
+}
+
+/// The memberships of an account, by scope.
+pub fn memberships(seen: &[Seen]) -> HashMap<Uuid, Membership> {
+    seen.iter().map(|seen| (seen.id, Membership { role: seen.role, until: seen.until })).collect()
+}
+
+/// Locks scopes in the order of their ids until the transaction ends, and reads their heads. Ids
+/// that are no scopes are left out: there is nothing to lock.
+pub async fn lock<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<HashMap<Uuid, Scope>, DbErr> {
+    let mut locked = HashMap::new();
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    for chunk in store::in_lists(&ids) {
+        let mut select = Query::select();
+        select
+            .columns(["id", "head", "head_at"])
+            .from("scope")
+            .and_where(Expr::col("id").is_in(chunk))
+            .order_by("id", Order::Asc);
+        if !db::one_writer(db) {
+            select.lock_exclusive();
+        }
+        for row in db.query_all(&select).await? {
+            let scope = Scope {
+                head: row.try_get_by_index(1)?,
+                head_at: row.try_get_by_index(2)?,
+                shared: false,
+            };
+            locked.insert(row.try_get_by_index(0)?, scope);
+        }
+    }
+    Ok(locked)
+}
+
+/// Of these scopes, those that have more than one member.
+pub async fn shared<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<Vec<Uuid>, DbErr> {
+    let mut found = Vec::new();
+    for ids in store::in_lists(ids) {
+        let select = Query::select()
+            .column("scope_id")
+            .from("membership")
+            .and_where(Expr::col("scope_id").is_in(ids))
+            .and_where(Expr::col("removed_at").is_null())
+            .add_group_by([Expr::col("scope_id")])
+            .and_having(Expr::col("account_id").count().gt(1))
+            .to_owned();
+        for row in db.query_all(&select).await? {
+            found.push(row.try_get_by_index(0)?);
+        }
+    }
+    Ok(found)
+}

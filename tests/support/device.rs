@@ -1,0 +1,317 @@
+//! A device: it pushes, pulls, and keeps what it was given.
+
+use std::collections::BTreeMap;
+
+use cairn::kinds;
+use serde_json::{Map, Value as Json, json};
+use uuid::Uuid;
+
+use super::App;
+
+/// A device of an account.
+pub struct Device<'a> {
+    pub app: &'a App,
+    pub name: String,
+    pub token: String,
+    pub id: Uuid,
+    pub cursor: Option<String>,
+    /// What it was given, by kind and id.
+    pub rows: BTreeMap<(String, String), Json>,
+}
+
+/// The answer to a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pushed {
+    pub successful: Vec<Json>,
+    pub conflicts: Vec<Json>,
+    pub failed: Vec<Json>,
+}
+
+impl Pushed {
+    /// The one verdict of a batch of one item: `ok 2`, `conflict OPEN VERSION_MISMATCH` or
+    /// `failed NOT_FOUND`.
+    pub fn verdict(&self) -> String {
+        let verdicts = self.verdicts();
+        assert_eq!(verdicts.len(), 1, "{self:?}");
+        verdicts.into_values().next().expect("one verdict")
+    }
+
+    /// The verdicts by kind and place in the batch.
+    pub fn verdicts(&self) -> BTreeMap<(String, u64), String> {
+        let place = |item: &Json| {
+            let kind = item["entityType"].as_str().expect("a kind").to_owned();
+            (kind, item["index"].as_u64().expect("an index"))
+        };
+        let text = |item: &Json, field: &str| item[field].as_str().unwrap_or_default().to_owned();
+        let mut all = BTreeMap::new();
+        for item in &self.successful {
+            all.insert(place(item), format!("ok {}", item["syncVersion"]));
+        }
+        for item in &self.conflicts {
+            let (status, kind) = (text(item, "status"), text(item, "conflictType"));
+            let how = text(&item["resolution"], "strategy");
+            all.insert(place(item), format!("conflict {status} {kind} {how}").trim_end().into());
+        }
+        for item in &self.failed {
+            all.insert(place(item), format!("failed {}", text(item, "code")));
+        }
+        let count = self.successful.len() + self.conflicts.len() + self.failed.len();
+        assert_eq!(all.len(), count, "each item has one verdict: {self:?}");
+        all
+    }
+}
+
+const PUSH: &str = "
+    mutation($input: BulkSyncInput!, $deviceId: ID, $cursor: String, $strategy: ConflictResolutionStrategy) {
+        bulkSync(input: $input, deviceId: $deviceId, cursor: $cursor, conflictStrategy: $strategy) {
+            successful { entityType entityId operation syncVersion index operationId }
+            conflicts {
+                id entityType entityId conflictType operation index operationId deviceId
+                currentVersion localVersion remoteVersion localData remoteData baseData
+                conflictedFields timestamp status
+                resolution { conflictId strategy resolvedData resolvedBy }
+            }
+            failed { entityType entityId error code index operationId }
+            processedCount
+        }
+    }";
+
+/// A query for everything that a page can hold.
+pub fn pull_query() -> String {
+    let lists: String = kinds::all()
+        .map(|kind| {
+            let fields: String = kind
+                .fields
+                .iter()
+                .map(|field| match field.outputs {
+                    Some([first, ..]) => format!("{}: {first} ", field.name),
+                    _ => format!("{} ", field.name),
+                })
+                .collect();
+            let list = kind.list;
+            format!("{list} {{ id {fields} syncVersion syncStatus isDirty needsSync updatedAt }}\n")
+        })
+        .collect();
+    let ids: String = kinds::all().map(|kind| format!("{} ", kind.list)).collect();
+    format!(
+        "query($cursor: String, $size: Int, $priority: SyncPriority, $types: [EntityType!], $since: DateTime) {{
+            enhancedSync(cursor: $cursor, batchSize: $size, syncPriority: $priority, entityTypes: $types, lastSyncedAt: $since) {{
+                {lists}
+                deleted {{ {ids} }}
+                conflicts {{ id entityType entityId conflictType status }}
+                serverTimestamp hasMore nextCursor totalCount batchSize
+            }}
+        }}"
+    )
+}
+
+/// The parents of a row as a device was given it: kind and id.
+fn parents(kind: &str, row: &Json) -> Vec<(String, String)> {
+    let kind = kinds::EntityType::from_name(kind).expect("a kind").kind();
+    kind.parents()
+        .filter_map(|(field, parent)| {
+            let id = row[&kind.fields[field].name].as_str()?;
+            Some((parent.name().to_owned(), id.to_owned()))
+        })
+        .collect()
+}
+
+impl<'a> Device<'a> {
+    pub fn new(app: &'a App, name: &str, token: String) -> Device<'a> {
+        Device {
+            app,
+            name: name.into(),
+            token,
+            id: Uuid::new_v4(),
+            cursor: None,
+            rows: BTreeMap::new(),
+        }
+    }
+
+    pub async fn account(&self) -> Uuid {
+        let answer = self.ask("{ getCurrentUser { id } }", json!({})).await;
+        let id = answer["data"]["getCurrentUser"]["id"].as_str().expect("an id");
+        Uuid::try_parse(id).expect("a UUID")
+    }
+
+    pub async fn ask(&self, query: &str, variables: Json) -> Json {
+        self.app.ask(Some(&self.token), query, variables).await
+    }
+
+    /// The raw answer to a batch.
+    pub async fn try_push(&self, input: Json, more: Json) -> Json {
+        let mut variables = json!({ "input": input, "deviceId": self.id });
+        let all = variables.as_object_mut().expect("an object");
+        all.extend(more.as_object().expect("an object").clone());
+        self.ask(PUSH, variables).await
+    }
+
+    /// Pushes a batch.
+    pub async fn push(&self, input: Json) -> Pushed {
+        self.push_with(input, json!({})).await
+    }
+
+    /// Pushes with further arguments: `cursor`, `strategy`, or another `deviceId`.
+    pub async fn push_with(&self, input: Json, more: Json) -> Pushed {
+        let answer = self.try_push(input.clone(), more).await;
+        assert!(answer["errors"].is_null(), "{}", answer["errors"]);
+        let pushed = &answer["data"]["bulkSync"];
+        let list = |name: &str| pushed[name].as_array().expect("a list").clone();
+        let all = Pushed {
+            successful: list("successful"),
+            conflicts: list("conflicts"),
+            failed: list("failed"),
+        };
+        let items: usize = input
+            .as_object()
+            .expect("lists")
+            .values()
+            .map(|l| l.as_array().expect("a list").len())
+            .sum();
+        assert_eq!(pushed["processedCount"], items, "every item is counted");
+        assert_eq!(all.verdicts().len(), items, "every item has a verdict");
+        all
+    }
+
+    /// Pushes one item, and gives its verdict in short.
+    pub async fn push_one(&self, (list, item): (&str, Json)) -> String {
+        self.push(json!({ list: [item] })).await.verdict()
+    }
+
+    /// One page, raw.
+    pub async fn page(&self, variables: Json) -> Json {
+        self.ask(&pull_query(), variables).await
+    }
+
+    /// Pulls until there is no more, with pages of this size.
+    pub async fn pull_by(&mut self, size: u32) -> usize {
+        self.pull_with(json!({ "size": size })).await
+    }
+
+    /// Pulls everything.
+    pub async fn pull(&mut self) -> usize {
+        self.pull_by(1000).await
+    }
+
+    /// Pulls with further arguments, and applies page by page. Returns how many entries came. Along
+    /// the way it checks what every page promises: parents first, and a count that is kept.
+    pub async fn pull_with(&mut self, variables: Json) -> usize {
+        let mut delivered = 0;
+        let mut promised: Option<u64> = None;
+        loop {
+            let mut variables = variables.clone();
+            variables["cursor"] = json!(self.cursor);
+            let answer = self.page(variables).await;
+            assert!(answer["errors"].is_null(), "{}", answer["errors"]);
+            let page = answer["data"]["enhancedSync"].clone();
+            let count = self.apply(&page);
+            delivered += count;
+            let total = page["totalCount"].as_u64().expect("a count");
+            assert!(total >= count as u64, "the count includes the page: {total} < {count}");
+            if let Some(promised) = promised {
+                assert!(total <= promised.max(count as u64) || total == count as u64);
+            }
+            promised = Some(total - count as u64);
+            self.cursor = Some(page["nextCursor"].as_str().expect("a cursor").to_owned());
+            if page["hasMore"] == false {
+                return delivered;
+            }
+        }
+    }
+
+    /// Applies a page as a client should: deletions, then rows kind by kind.
+    pub fn apply(&mut self, page: &Json) -> usize {
+        let mut count = 0;
+        for kind in kinds::all() {
+            for id in page["deleted"][kind.list].as_array().expect("a list") {
+                let id = id.as_str().expect("an id").to_owned();
+                self.rows.remove(&(kind.name().to_owned(), id));
+                count += 1;
+            }
+        }
+        for kind in kinds::all() {
+            for row in page[kind.list].as_array().expect("a list") {
+                for parent in parents(kind.name(), row) {
+                    assert!(
+                        self.rows.contains_key(&parent),
+                        "{} {} came before its parent {parent:?}",
+                        kind.name(),
+                        row["id"]
+                    );
+                }
+                let id = row["id"].as_str().expect("an id").to_owned();
+                self.rows.insert((kind.name().to_owned(), id), row.clone());
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// A row as the device was given it.
+    pub fn row(&self, kind: &str, id: Uuid) -> Option<&Json> {
+        self.rows.get(&(kind.to_owned(), id.to_string()))
+    }
+
+    /// A field of a row that the device has.
+    pub fn field(&self, kind: &str, id: Uuid, name: &str) -> Json {
+        self.row(kind, id).unwrap_or_else(|| panic!("no {kind} {id}"))[name].clone()
+    }
+
+    /// What a new device of the same account is given.
+    pub async fn fresh_rows(&self) -> BTreeMap<(String, String), Json> {
+        let mut fresh = Device::new(self.app, &self.name, self.token.clone());
+        fresh.pull().await;
+        fresh.rows
+    }
+
+    /// Creates a trip and gives its id.
+    pub async fn trip(&self, name: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        let start = "2026-01-01T00:00:00.000Z";
+        let verdict =
+            self.push_one(create("Trip", id, json!({ "name": name, "startDate": start }))).await;
+        assert_eq!(verdict, "ok 1");
+        id
+    }
+
+    /// Creates a memory and gives its id.
+    pub async fn memory(&self, trip: Uuid, title: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        let verdict =
+            self.push_one(create("Memory", id, json!({ "tripId": trip, "title": title }))).await;
+        assert_eq!(verdict, "ok 1");
+        id
+    }
+
+    /// Creates a tag and gives its id.
+    pub async fn tag(&self, name: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        assert_eq!(self.push_one(create("Tag", id, json!({ "name": name }))).await, "ok 1");
+        id
+    }
+}
+
+fn item(kind: &str, id: Uuid, operation: &str, version: i64, fields: Json) -> (&'static str, Json) {
+    let kind = kinds::EntityType::from_name(kind).expect("a kind").kind();
+    let mut item = Map::new();
+    item.insert("id".into(), json!(id));
+    item.insert("operation".into(), json!(operation));
+    item.insert("syncVersion".into(), json!(version));
+    item.insert("clientTimestamp".into(), json!("2026-01-15T12:00:00.000Z"));
+    item.insert("operationId".into(), json!(Uuid::new_v4()));
+    item.extend(fields.as_object().expect("fields").clone());
+    (kind.list, Json::Object(item))
+}
+
+/// An item that creates a row, with the name of its list. `fields` may replace what is preset.
+pub fn create(kind: &str, id: Uuid, fields: Json) -> (&'static str, Json) {
+    item(kind, id, "CREATE", 0, fields)
+}
+
+pub fn update(kind: &str, id: Uuid, version: i64, fields: Json) -> (&'static str, Json) {
+    item(kind, id, "UPDATE", version, fields)
+}
+
+pub fn delete(kind: &str, id: Uuid, version: i64) -> (&'static str, Json) {
+    item(kind, id, "DELETE", version, json!({}))
+}

@@ -1,0 +1,308 @@
+//! Starts the app and its servers, and lets tests read as stories.
+
+mod device;
+mod postgres;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use cairn::config::Config;
+use cairn::db::Db;
+use cairn::sync::check;
+use clap::Parser;
+use serde_json::{Value as Json, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub use device::{Device, Pushed, create, delete, update};
+
+/// Defines a test that runs on both databases.
+#[macro_export]
+macro_rules! both {
+    ($($(#[$attr:meta])* async fn $name:ident($app:ident: &App) $body:block)*) => {
+        $(
+            $(#[$attr])*
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                async fn story($app: &$crate::support::App) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    let app = $crate::support::App::start($crate::support::Backend::Sqlite).await;
+                    story(&app).await;
+                    app.finish().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn postgres() {
+                    let app = $crate::support::App::start($crate::support::Backend::Postgres).await;
+                    story(&app).await;
+                    app.finish().await;
+                }
+            }
+        )*
+    };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+impl Backend {
+    pub const ALL: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
+}
+
+/// A database of its own, empty but for the schema; gone with the test.
+pub struct TestDatabase {
+    pub url: String,
+    pub backend: Backend,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl TestDatabase {
+    pub async fn create(backend: Backend) -> TestDatabase {
+        match backend {
+            Backend::Postgres => {
+                TestDatabase { url: postgres::database().await, backend, _folder: None }
+            }
+            Backend::Sqlite => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let file = folder.path().join("cairn.db");
+                std::fs::copy(sqlite_template().await, &file).expect("the template can be copied");
+                let url = format!("sqlite://{}?mode=rwc", file.display());
+                TestDatabase { url, backend, _folder: Some(folder) }
+            }
+        }
+    }
+}
+
+/// A migrated SQLite file, made once a run: copying is quicker than migrating.
+async fn sqlite_template() -> PathBuf {
+    static TEMPLATE: tokio::sync::OnceCell<(tempfile::TempDir, PathBuf)> =
+        tokio::sync::OnceCell::const_new();
+    let make = async || {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("template.db");
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let db = Db::connect(&url).await.expect("SQLite opens");
+        cairn::app::migrate(&db).await.expect("SQLite migrates");
+        db.close().await.expect("SQLite closes");
+        (folder, file)
+    };
+    TEMPLATE.get_or_init(make).await.1.clone()
+}
+
+/// A running server on a database of its own.
+pub struct App {
+    pub database: TestDatabase,
+    pub url: String,
+    pub client: reqwest::Client,
+    db: Db,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+/// What the checks take for remembered; tests that clean up say less.
+pub const RETENTION: Duration = Duration::from_secs(90 * 86_400);
+
+impl App {
+    pub async fn start(backend: Backend) -> App {
+        App::start_with(backend, &[]).await
+    }
+
+    /// With command-line arguments for the settings.
+    pub async fn start_with(backend: Backend, arguments: &[&str]) -> App {
+        let database = TestDatabase::create(backend).await;
+        App::on(database, arguments).await
+    }
+
+    /// On a database that is there already.
+    pub async fn on(database: TestDatabase, arguments: &[&str]) -> App {
+        let (url, stop, server) = serve(&database, arguments).await;
+        let db = Db::connect(&database.url).await.expect("the database opens");
+        let client = client();
+        App { database, url, client, db, stop: Some(stop), server: Some(server) }
+    }
+
+    /// The test's own connections to the database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Sends one GraphQL request, and gives back the whole answer.
+    pub async fn ask(&self, token: Option<&str>, query: &str, variables: Json) -> Json {
+        ask(&self.client, &self.url, token, query, variables).await
+    }
+
+    /// Registers an account, and gives a token.
+    pub async fn register(&self, name: &str) -> String {
+        let input = json!({ "email": format!("{name}@example.org"), "password": "correct horse" });
+        let register = "mutation($input: UserInput!) { register(input: $input) { id } }";
+        let answer = self.ask(None, register, json!({ "input": input })).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        let login = "mutation($input: UserInput!) { login(input: $input) { token } }";
+        let answer = self.ask(None, login, json!({ "input": input })).await;
+        answer["data"]["login"]["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// A new account with one device.
+    pub async fn device_of(&self, name: &str) -> Device<'_> {
+        let token = self.register(name).await;
+        Device::new(self, name, token)
+    }
+
+    /// A new account with two devices.
+    pub async fn two_devices_of(&self, name: &str) -> [Device<'_>; 2] {
+        let token = self.register(name).await;
+        [Device::new(self, name, token.clone()), Device::new(self, name, token)]
+    }
+
+    /// Makes someone a member of a trip. Sharing has no API yet.
+    pub async fn share(&self, trip: Uuid, with: &Device<'_>, role: &str) {
+        let account = with.account().await;
+        let head = self.head(trip).await;
+        let membership = entity::membership::Model {
+            scope_id: trip,
+            account_id: account,
+            role: role.into(),
+            granted_at: cairn::db::now(self.db.pool()).await.expect("the time"),
+            since_seq: head,
+            until_seq: None,
+            removed_at: None,
+        };
+        cairn::sync::store::upsert::<entity::membership::Entity, _>(
+            self.db.pool(),
+            vec![membership],
+        )
+        .await
+        .expect("the membership is stored");
+    }
+
+    /// Ends a membership.
+    pub async fn unshare(&self, trip: Uuid, with: &Device<'_>) {
+        use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
+        let account = with.account().await;
+        let head = self.head(trip).await;
+        let membership = entity::membership::Entity::find_by_id((trip, account))
+            .one(self.db.pool())
+            .await
+            .expect("memberships can be read")
+            .expect("there is a membership");
+        let mut membership = membership.into_active_model();
+        membership.until_seq = Set(Some(head));
+        membership.removed_at = Set(Some(cairn::db::now(self.db.pool()).await.expect("the time")));
+        membership.update(self.db.pool()).await.expect("the membership is stored");
+    }
+
+    /// A scope's last seq.
+    pub async fn head(&self, scope: Uuid) -> i64 {
+        use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+        entity::scope::Entity::find()
+            .filter(entity::scope::Column::Id.eq(scope))
+            .one(self.db.pool())
+            .await
+            .expect("scopes can be read")
+            .expect("there is such a scope")
+            .head
+    }
+
+    /// Everything that is wrong with the database.
+    pub async fn problems(&self, retention: Duration) -> Vec<String> {
+        check::check(&self.db, retention).await.expect("the check runs")
+    }
+
+    /// Stops the server, and starts it again on the same database.
+    pub async fn restart(&mut self) {
+        self.stop_server().await;
+        let (url, stop, server) = serve(&self.database, &[]).await;
+        self.url = url;
+        self.stop = Some(stop);
+        self.server = Some(server);
+    }
+
+    async fn stop_server(&mut self) {
+        drop(self.stop.take());
+        if let Some(server) = self.server.take() {
+            server.await.expect("the server does not panic").expect("the server stops");
+        }
+    }
+
+    /// Stops the server and verifies every invariant of what it leaves behind.
+    pub async fn finish(self) {
+        self.finish_with(RETENTION).await;
+    }
+
+    pub async fn finish_with(mut self, retention: Duration) {
+        self.stop_server().await;
+        let problems = self.problems(retention).await;
+        assert!(problems.is_empty(), "the database is damaged:\n{}", problems.join("\n"));
+        self.db.close().await.expect("the database closes");
+    }
+}
+
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
+pub async fn ask(
+    client: &reqwest::Client,
+    url: &str,
+    token: Option<&str>,
+    query: &str,
+    variables: Json,
+) -> Json {
+    let mut request = client
+        .post(format!("{url}/graphql"))
+        .json(&json!({ "query": query, "variables": variables }));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.expect("the server answers");
+    response.json().await.expect("the answer is JSON")
+}
+
+async fn serve(
+    database: &TestDatabase,
+    arguments: &[&str],
+) -> (String, oneshot::Sender<()>, JoinHandle<std::io::Result<()>>) {
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+    log();
+    let fixed = ["cairn", "--database-url", &database.url, "--no-migrate"];
+    let all = fixed.iter().chain(arguments).copied();
+    let config = Arguments::try_parse_from(all).expect("good settings").config;
+    config.check().expect("good settings");
+    let app = cairn::app::App::new(config).await.expect("the app starts");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(app.run(listener, async {
+        // Dropping the sender stops, too.
+        let _ = stopped.await;
+    }));
+    (url, stop, server)
+}
+
+/// Shows the server's log when RUST_LOG asks for it.
+fn log() {
+    static LOG: OnceLock<()> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_test_writer()
+            .init();
+    });
+}
