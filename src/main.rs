@@ -8,10 +8,12 @@ use cairn::config::{Config, DatabaseConfig};
 use cairn::db::Db;
 use cairn::error::Error;
 use cairn::graphql;
-use cairn::sync::{check, gc};
+use cairn::kinds::EntityType;
+use cairn::sync::{check, gc, push};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
 
 /// A self-hosted GraphQL sync backend for offline-first mobile apps.
 #[derive(Parser)]
@@ -35,6 +37,14 @@ enum Command {
     Gc(Retained),
     /// Verify every invariant of a database that nobody is writing to.
     Check(Retained),
+    /// Bring a deleted row back, with everything that its deletion took along.
+    Restore {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        /// Trip, Memory, MediaItem, GPXTrack, Tag, TagCategory or BucketListItem.
+        kind: String,
+        id: Uuid,
+    },
     /// Begin a new timeline, after a backup was restored: all devices pull from the beginning.
     NewEpoch(DatabaseConfig),
 }
@@ -73,6 +83,7 @@ async fn main() -> ExitCode {
         Some(Command::Migrate(database)) => migrate(&database).await,
         Some(Command::Gc(retained)) => collect(&retained).await,
         Some(Command::Check(retained)) => verify(&retained).await,
+        Some(Command::Restore { database, kind, id }) => restore(&database, &kind, id).await,
         Some(Command::NewEpoch(database)) => renew_epoch(&database).await,
     };
     result.unwrap_or_else(|message| {
@@ -147,6 +158,13 @@ async fn verify(retained: &Retained) -> Outcome {
         }
         count => Err(format!("{count} problems")),
     }
+}
+
+async fn restore(database: &DatabaseConfig, kind: &str, id: Uuid) -> Outcome {
+    let kind = EntityType::from_name(kind).ok_or_else(|| format!("there is no kind {kind}"))?;
+    let version = push::restore(&connect(database).await?, kind, id).await.map_err(sentence)?;
+    println!("{} {id} is back, at version {version}", kind.name());
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn renew_epoch(database: &DatabaseConfig) -> Outcome {

@@ -2,5 +2,18 @@
 
 mod support;
 
+mod decision_table;
+mod end_to_end;
+mod g01_nothing_skipped;
+mod g04_filters;
+mod g05_grant_and_revoke;
+mod g06_typed_resync;
+mod g07_one_transaction;
+mod g08_resend_is_harmless;
+mod g10_own_device;
 mod g11_disjoint_edits_merge;
+mod g12_overlapping_edits_are_kept;
+mod g14_delete_against_update;
+mod g15_clocks;
+mod g16_nobody_elses_rows;
 mod schema;

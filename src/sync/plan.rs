@@ -32,13 +32,37 @@ pub struct World {
     /// By operation key.
     pub receipts: HashMap<String, Receipt>,
     /// Open conflicts of the rows that the batch names, and the devices whose edits are in them.
-    pub open: HashMap<Key, (Conflict, Vec<(Uuid, Option<Uuid>)>)>,
+    pub open: HashMap<Key, (Conflict, Senders)>,
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
     pub taken: HashSet<Uuid>,
     /// Which rows carry a row that the batch changes or deletes.
     pub carriers: HashMap<Uuid, Vec<Key>>,
     /// Roots whose deletion would take along what others changed and the device has not seen.
     pub unseen: HashSet<Key>,
+}
+
+/// Accounts and devices whose edits are in a conflict.
+pub type Senders = Vec<(Uuid, Option<Uuid>)>;
+
+impl World {
+    /// A world of which nothing is known but who asks.
+    pub fn empty(sender: Sender, now: Millis, seen: &[super::scope::Seen]) -> World {
+        World {
+            sender,
+            now,
+            policy: Strategy::Manual,
+            memberships: super::scope::memberships(seen),
+            scopes: HashMap::new(),
+            rows: HashMap::new(),
+            buried: HashSet::new(),
+            revisions: HashMap::new(),
+            receipts: HashMap::new(),
+            open: HashMap::new(),
+            taken: HashSet::new(),
+            carriers: HashMap::new(),
+            unseen: HashSet::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +168,13 @@ pub fn plan(world: World, items: &[Item]) -> Plan {
     let mut plan = planner.finish();
     plan.verdicts = verdicts.into_iter().flatten().collect();
     plan
+}
+
+/// Brings a deleted row back, with everything that its deletion took along.
+pub fn plan_restore(world: World, key: Key) -> Result<Plan, Refusal> {
+    let mut planner = Planner::new(world);
+    planner.restore(key)?;
+    Ok(planner.finish())
 }
 
 /// What the batch did to a row so far.
@@ -264,7 +295,9 @@ impl Planner {
             Ok(change) => self.change(item, change),
         };
         let verdict = result.unwrap_or_else(Verdict::Failed);
-        if let Ok(change) = &item.change {
+        if after_delete {
+            // The deletion itself is still to be worked off.
+        } else if let Ok(change) = &item.change {
             let key = (change.entity_type, change.id);
             match &verdict {
                 Verdict::Failed(_) => {
@@ -485,8 +518,17 @@ impl Planner {
                         if self.check(&content).is_err() {
                             return Ok(self.open(item, change, base, conflict, &fields));
                         }
-                        if let Err(trouble) = self.rewrite(key, content, change.client_time) {
-                            return self.open_for_parent(item, change, base, trouble);
+                        match self.rewrite(key, content, change.client_time) {
+                            Ok(_) => {}
+                            // What each side wants is valid, both together are not.
+                            Err(Trouble::Refused(refusal))
+                                if refusal.code == ErrorCode::Validation =>
+                            {
+                                return Ok(self.open(item, change, base, conflict, &fields));
+                            }
+                            Err(trouble) => {
+                                return self.open_for_parent(item, change, base, trouble);
+                            }
                         }
                     }
                     Outcome::Copy(content) => {
@@ -887,6 +929,62 @@ impl Planner {
         let version = row.version;
         self.revise(key, Revision { version, account, device, client_time, old: Vec::new() });
         version
+    }
+
+    /// Makes tombstones live again: the row, and what its deletion took along.
+    fn restore(&mut self, key: Key) -> Result<(), Refusal> {
+        let Sender { account, device } = self.world.sender;
+        let now = self.world.now;
+        if self.world.rows.get(&key).is_none_or(Row::is_live) {
+            return refuse(ErrorCode::Validation, format!("{} is not deleted", key.1));
+        }
+        let back: Vec<Key> = self
+            .world
+            .rows
+            .values()
+            .filter(|row| row.key() == key || row.deleted_root == Some(key.1))
+            .map(Row::key)
+            .collect();
+        for key in &back {
+            self.touch(*key);
+            if let Some(row) = self.world.rows.get_mut(key) {
+                row.deleted_at = None;
+                row.deleted_root = None;
+            }
+        }
+        for key in &back {
+            let Some(mut content) = self.world.rows.get(key).map(|row| row.content.clone()) else {
+                continue;
+            };
+            let is_live = |key: &Key| self.world.rows.get(key).is_some_and(Row::is_live);
+            for (field, parent) in key.0.kind().parents() {
+                let missing = content.values[field].as_id().filter(|id| !is_live(&(parent, *id)));
+                if let Some(id) = missing {
+                    let field_of = &key.0.kind().fields[field];
+                    if !field_of.nullable {
+                        return refuse(
+                            ErrorCode::Dependency,
+                            format!("restore {} {id} first", parent.name()),
+                        );
+                    }
+                    content.values[field] = Value::Null;
+                }
+            }
+            for (field, target) in key.0.kind().refs() {
+                let kept = content.values[field].as_ids().iter().copied();
+                content.values[field] =
+                    Value::Ids(kept.filter(|id| is_live(&(target, *id))).collect());
+            }
+            if let Some(row) = self.world.rows.get_mut(key) {
+                row.content = content;
+            }
+        }
+        let Some(row) = self.world.rows.get_mut(&key) else { return Ok(()) };
+        row.version += 1;
+        row.updated_at = now;
+        let version = row.version;
+        self.revise(key, Revision { version, account, device, client_time: now, old: Vec::new() });
+        Ok(())
     }
 
     fn drop_reference(&mut self, carrier: Key, target: Key) {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::change::{self, Item, RawItem, Reading};
 use super::conflict::Conflict;
 use super::cursor::Cursor;
-use super::plan::{Plan, Receipt, Verdict, World, plan};
+use super::plan::{Plan, Receipt, Verdict, World, plan, plan_restore};
 use super::row::{Key, Row};
 use super::{Operation, Sender, Strategy, pull, scope, store};
 use crate::config::limits;
@@ -89,6 +89,42 @@ pub async fn push(db: &Db, batch: &Batch) -> Result<Pushed, Error> {
             // The transaction is rolled back as it is dropped.
             Err(_) => tracing::warn!(attempt, "a push took too long"),
         }
+    }
+    Err(Error::unavailable())
+}
+
+/// Brings a deleted row back, with everything that its deletion took along, by the account that
+/// owns its scope. Returns the row's new version.
+pub async fn restore(db: &Db, entity_type: EntityType, id: Uuid) -> Result<i32, Error> {
+    let kind = entity_type.kind();
+    let not_found = || Error::new(Code::NotFound, format!("there is no {} {id}", kind.name()));
+    for _ in 0..limits::PUSH_ATTEMPTS {
+        let tx = db.begin_write().await?;
+        let found = store::rows_by_id(&tx, kind, &[id]).await?;
+        let scope = found.first().map(|row| row.scope).ok_or_else(not_found)?;
+        let scopes = scope::lock(&tx, &[scope]).await?;
+        let now = db::now(&tx).await?;
+        let account = scope::owner(&tx, scope).await?.ok_or_else(not_found)?;
+        let sender = Sender { account, device: None };
+        let seen = scope::seen_by(&tx, account).await?;
+        let mut loader = Loader { tx: &tx, world: World::empty(sender, now, &seen) };
+        loader.world.scopes = scopes;
+        loader.restored((entity_type, id)).await?;
+        let row = loader.world.rows.get(&(entity_type, id));
+        if row.is_none_or(|row| row.scope != scope) {
+            // It moved before its scope was locked.
+            tx.rollback().await?;
+            continue;
+        }
+        let plan = plan_restore(loader.world, (entity_type, id))
+            .map_err(|refusal| Error::bad_input(refusal.message))?;
+        let version = plan.rows.iter().find(|row| row.id == id).map_or(0, |row| row.version);
+        if !write(&tx, sender, now, &plan, &[scope]).await? {
+            tx.rollback().await?;
+            continue;
+        }
+        tx.commit().await?;
+        return Ok(version);
     }
     Err(Error::unavailable())
 }
@@ -196,24 +232,9 @@ impl Loader<'_> {
         now: Millis,
     ) -> Result<World, DbErr> {
         let seen = scope::seen_by(tx, batch.sender.account).await?;
-        let mut loader = Loader {
-            tx,
-            world: World {
-                sender: batch.sender,
-                now,
-                policy: batch.policy,
-                memberships: scope::memberships(&seen),
-                scopes: HashMap::new(),
-                rows: HashMap::new(),
-                buried: HashSet::new(),
-                revisions: HashMap::new(),
-                receipts: HashMap::new(),
-                open: HashMap::new(),
-                taken: HashSet::new(),
-                carriers: HashMap::new(),
-                unseen: HashSet::new(),
-            },
-        };
+        let mut world = World::empty(batch.sender, now, &seen);
+        world.policy = batch.policy;
+        let mut loader = Loader { tx, world };
         loader.receipts(items).await?;
         let fresh: Vec<&Item> = items
             .iter()
@@ -375,8 +396,28 @@ impl Loader<'_> {
             }
             level = next;
         }
-        // Their open conflicts turn into deletion conflicts with them.
         Ok(())
+    }
+
+    /// Reads a deleted row, what went with it, and what those hang on and carry.
+    async fn restored(&mut self, root: Key) -> Result<(), DbErr> {
+        self.rows(&BTreeSet::from([root])).await?;
+        let Some(scope) = self.world.rows.get(&root).map(|row| row.scope) else { return Ok(()) };
+        for kind in kinds::all() {
+            let along = store::select(kind)
+                .and_where(Expr::col((kind.table, "scope_id")).eq(scope))
+                .and_where(Expr::col((kind.table, "deleted_root")).eq(root.1))
+                .to_owned();
+            let rows = store::rows_of(self.tx, kind, &along).await?;
+            self.keep(rows);
+        }
+        let mut keys = BTreeSet::new();
+        for row in self.world.rows.values() {
+            for (field, value) in row.content.values.iter().enumerate() {
+                refers(row.kind(), field, value, &mut keys);
+            }
+        }
+        self.rows(&keys).await
     }
 
     /// Reads the rows that carry a row which is to be changed or deleted.
@@ -456,7 +497,7 @@ impl Loader<'_> {
         let mut oldest = i32::MAX;
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
             let key = (change.entity_type, change.id);
-            let Some(row) = self.world.rows.get(&key).filter(|row| row.is_live()) else { continue };
+            let Some(row) = self.world.rows.get(&key) else { continue };
             if change.operation == Operation::Create || change.base_version < row.version {
                 ids.insert(change.id);
                 oldest = Ord::min(oldest, change.base_version);

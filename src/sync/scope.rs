@@ -106,6 +106,18 @@ pub async fn lock<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<HashMap<Uu
     Ok(locked)
 }
 
+/// The account that owns a scope.
+pub async fn owner<C: ConnectionTrait>(db: &C, scope: Uuid) -> Result<Option<Uuid>, DbErr> {
+    let select = Query::select()
+        .column("account_id")
+        .from("membership")
+        .and_where(Expr::col("scope_id").eq(scope))
+        .and_where(Expr::col("role").eq(Role::Owner.name()))
+        .and_where(Expr::col("removed_at").is_null())
+        .to_owned();
+    db.query_one(&select).await?.map(|row| row.try_get_by_index(0)).transpose()
+}
+
 /// Of these scopes, those that have more than one member.
 pub async fn shared<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<Vec<Uuid>, DbErr> {
     let mut found = Vec::new();

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub use device::{Device, Pushed, create, delete, update};
+pub use device::{Device, Pushed, create, delete, pull_query, update};
 
 /// Defines a test that runs on both databases.
 #[macro_export]
@@ -53,10 +53,6 @@ macro_rules! both {
 pub enum Backend {
     Sqlite,
     Postgres,
-}
-
-impl Backend {
-    pub const ALL: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
 }
 
 /// A database of its own, empty but for the schema; gone with the test.
@@ -305,4 +301,24 @@ fn log() {
             .with_test_writer()
             .init();
     });
+}
+
+/// How a property test runs: so many cases, or as many as PROPTEST_CASES says.
+pub fn cases(default: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    proptest::test_runner::Config {
+        cases: cases.unwrap_or(default),
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
+/// For tests that are functions: property tests run their cases on it.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
