@@ -459,7 +459,14 @@ impl Planner {
         let mine = senders.contains(&(sender.account, sender.device));
         match self.world.rows.get(&key) {
             Some(row) if change.operation == Operation::Delete && !row.is_live() => false,
-            Some(row) => mine && sender.device.is_some() && change.base_version < row.version,
+            Some(row) => {
+                // A device whose creation collided takes the row's version 1 for its own.
+                let unseen = match conflict.conflict_type {
+                    ConflictType::ConcurrentModification => change.base_version <= 1,
+                    _ => false,
+                };
+                mine && sender.device.is_some() && (unseen || change.base_version < row.version)
+            }
             // Only the conflict knows the row. Who cannot see the scope learns nothing of it.
             None => matches!(
                 self.world.memberships.get(&conflict.scope),
