@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::sync::Strategy;
@@ -72,11 +73,11 @@ pub struct Config {
     pub cors_origins: Vec<String>,
 
     /// Do not migrate the database at the start. On SQLite it is always migrated.
-    #[arg(long, env = "NO_MIGRATE")]
+    #[arg(long, env = "NO_MIGRATE", value_parser = BoolishValueParser::new(), default_value = "false", num_args = 0..=1, default_missing_value = "true")]
     pub no_migrate: bool,
 
     /// Serve the playground at / and answer introspection.
-    #[arg(long, env = "PLAYGROUND", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "PLAYGROUND", value_parser = BoolishValueParser::new(), default_value = "true")]
     pub playground: bool,
 
     /// Seconds that a request may take.
@@ -94,6 +95,11 @@ fn strategy(name: &str) -> Result<Strategy, String> {
 impl Config {
     /// What is wrong with the settings together, for a person.
     pub fn check(&self) -> Result<(), String> {
+        for origin in &self.cors_origins {
+            if origin.trim().parse::<axum::http::HeaderValue>().is_err() {
+                return Err(format!("CORS_ORIGINS: {origin:?} is no origin"));
+            }
+        }
         match (&self.jwt_secret, self.env) {
             (None, Env::Production) => Err("JWT_SECRET must be set in production".into()),
             (Some(secret), _) if secret.len() < 32 => {
@@ -129,7 +135,7 @@ pub mod limits {
     pub const CONFLICTS_IN_PULL: u64 = 100;
     /// Conflicts in an answer of getConflicts.
     pub const CONFLICTS: i32 = 500;
-    /// Characters of an email address (RFC 5321).
+    /// Bytes of an email address (RFC 5321).
     pub const EMAIL: usize = 254;
     /// Characters of a password: enough for any sentence, and bounded work for the hash.
     pub const PASSWORD: std::ops::RangeInclusive<usize> = 8..=256;

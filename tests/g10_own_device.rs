@@ -19,6 +19,27 @@ both! {
         assert_eq!(phone.push_one(delete("Tag", tag, 1)).await, "ok 5");
     }
 
+    async fn g10_taking_back_its_own_edit_is_an_edit_however_the_batches_are_cut(app: &App) {
+        let mut phone = app.device_of("ada").await;
+        for cut in [true, false] {
+            let tag = phone.tag("a").await;
+            let edits = ["b", "a"].map(|name| update("Tag", tag, 1, json!({ "name": name })).1);
+            match cut {
+                true => {
+                    for edit in edits {
+                        phone.push(json!({ "tags": [edit] })).await;
+                    }
+                }
+                false => {
+                    phone.push(json!({ "tags": edits })).await;
+                }
+            }
+            phone.pull().await;
+            assert_eq!(phone.field("Tag", tag, "name"), "a", "cut: {cut}");
+            assert_eq!(phone.field("Tag", tag, "syncVersion"), 3);
+        }
+    }
+
     async fn g10_a_creation_sent_again_is_an_edit_of_version_1(app: &App) {
         let [mut phone, tablet] = app.two_devices_of("ada").await;
         let tag = phone.tag("a").await;

@@ -113,6 +113,44 @@ both! {
         assert_eq!(copies[0]["emoji"], "⛺");
     }
 
+    async fn g12_keep_both_puts_the_copy_beside_the_row(app: &App) {
+        let [mut phone, tablet] = app.two_devices_of("ada").await;
+        let tag = phone.tag("worn").await;
+        let trip = phone.trip("Alps").await;
+        let memory = uuid::Uuid::new_v4();
+        let fields = json!({ "tripId": trip, "title": "base", "tagIds": [tag] });
+        phone.push_one(crate::support::create("Memory", memory, fields)).await;
+        for (kind, id, label) in [("Memory", memory, "title"), ("Trip", trip, "name")] {
+            phone.push_one(update(kind, id, 1, json!({ label: "phone" }))).await;
+            let (list, item) = update(kind, id, 1, json!({ label: "tablet" }));
+            // A later change of the same batch is made to the copy.
+            let (_, later) = update(kind, id, 1, json!({ "syncPriority": "HIGH" }));
+            let both = json!({ "strategy": "KEEP_BOTH" });
+            let answer = tablet.push_with(json!({ list: [item, later] }), both.clone()).await;
+            assert_eq!(answer.conflicts.len(), 2, "{answer:?}");
+            let again = tablet.push_with(json!({ list: [item, later] }), both).await;
+            assert_eq!(again, answer, "a retry makes no third");
+        }
+        phone.pull().await;
+        assert_eq!(phone.field("Memory", memory, "title"), "phone");
+        assert_eq!(phone.field("Trip", trip, "name"), "phone");
+        let copy = |kind: &str, label: &str| {
+            let copies: Vec<_> = phone
+                .rows
+                .iter()
+                .filter(|((k, _), row)| k == kind && row[label] == "tablet (conflicting copy)")
+                .map(|(_, row)| row.clone())
+                .collect();
+            assert_eq!(copies.len(), 1, "{kind}");
+            assert_eq!(copies[0]["syncPriority"], "HIGH");
+            copies[0].clone()
+        };
+        assert_eq!(copy("Memory", "title")["tripId"], json!(trip));
+        assert_eq!(copy("Memory", "title")["tagIds"], json!([tag]));
+        assert_ne!(copy("Trip", "name")["id"], json!(trip));
+        assert_eq!(phone.rows.len(), 5, "what hangs on the trip stays with the original");
+    }
+
     async fn g12_ties_go_to_the_greater_device(app: &App) {
         let [phone, tablet] = app.two_devices_of("ada").await;
         let tag = phone.tag("base").await;

@@ -147,13 +147,14 @@ impl Query {
         let filter = match (sync_priority, entity_types) {
             (None, None) => None,
             (priority, kinds) => {
-                let mut kinds: Vec<u8> =
-                    kinds.unwrap_or_default().into_iter().map(|kind| kind.0 as u8).collect();
+                let mut kinds: Vec<_> =
+                    kinds.unwrap_or_default().into_iter().map(|kind| kind.0).collect();
                 kinds.sort_unstable();
                 kinds.dedup();
                 if kinds.len() == kinds::EntityType::ALL.len() {
                     kinds.clear();
                 }
+                let kinds = kinds.into_iter().map(|kind| kind.name().to_owned()).collect();
                 let priority = priority.map_or(0, |p| crate::sync::Priority::from(p) as u8);
                 Some(Filter { priority, kinds })
             }

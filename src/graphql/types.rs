@@ -300,7 +300,7 @@ pub struct Device {
 pub struct BulkSyncResponse {
     /// What was applied as sent, or was there already.
     pub successful: Vec<SyncResult>,
-    /// Every version mismatch of this batch, auto-resolved ones too.
+    /// Everything that collided, auto-resolved version mismatches too.
     pub conflicts: Vec<ConflictResult>,
     pub failed: Vec<SyncError>,
     pub server_timestamp: DateTime,
@@ -341,7 +341,7 @@ pub struct ConflictResult {
     pub entity_id: ID,
     pub conflict_type: ConflictType,
     pub operation: SyncOperation,
-    /// The item's place in the batch, in bulkSync's answer.
+    /// The item's place in its list of the batch, in bulkSync's answer.
     pub index: Option<usize>,
     pub operation_id: Option<ID>,
     pub device_id: Option<ID>,

@@ -402,6 +402,22 @@ impl Field {
         }
     }
 
+    /// Reads a value that was stored once, whatever the limits are today.
+    pub fn recall(&self, json: &Json) -> Value {
+        match self.take(json) {
+            Ok(value) => value,
+            Err(_) => match json {
+                Json::Bool(value) => Value::Bool(*value),
+                Json::String(text) => Value::Text(text.clone()),
+                Json::Number(number) => match (number.as_i64(), &self.ty) {
+                    (Some(value), FieldType::Int { .. }) => Value::Int(value),
+                    _ => Value::Float(number.as_f64().unwrap_or_default()),
+                },
+                _ => Value::Null,
+            },
+        }
+    }
+
     fn text(&self, json: &Json, limit: usize, lines: bool) -> Result<String, Invalid> {
         let fail = |what: String| Err(Invalid(format!("{}: {what}", self.name)));
         let Some(text) = json.as_str() else { return fail("must be text".into()) };

@@ -20,6 +20,7 @@ fn every_column_of_an_entity_is_a_sync_column_or_exactly_one_field() {
         columns(entity::media_item::Entity),
         columns(entity::gpx_track::Entity),
     ];
+    assert_eq!(entities.len(), EntityType::ALL.len());
     for (kind, mut columns) in all().zip(entities) {
         let mut known: Vec<&str> = entity::SYNC_COLUMNS.to_vec();
         known.extend(kind.fields.iter().map(|field| field.column));

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::config::limits;
 use crate::error::{Code, Error, ResyncReason};
+use crate::kinds::EntityType;
 
 /// What a device has seen, and where in a window it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Cursor {
     pub filter: Filter,
     /// For each scope, by its number: the seq that the device has seen. Ascending.
     pub seen: Vec<(i64, i64)>,
+    /// How many kinds there were: the parts of a window are numbered by them.
+    pub kinds: u8,
     /// Set between the pages of a window.
     pub window: Option<Window>,
 }
@@ -32,8 +35,8 @@ pub struct Cursor {
 pub struct Filter {
     /// This priority and above.
     pub priority: u8,
-    /// Places in the list of kinds, ascending. Empty: all.
-    pub kinds: Vec<u8>,
+    /// Names of kinds, in dependency order. Empty: all.
+    pub kinds: Vec<String>,
 }
 
 /// The pages from one cursor up to the heads read at its first page.
@@ -64,6 +67,9 @@ pub struct Sealer {
     mac: Hmac<Sha256>,
     epoch: Uuid,
 }
+
+/// How many kinds there are.
+pub const KINDS: u8 = EntityType::ALL.len() as u8;
 
 /// Bytes of the MAC that a cursor carries.
 const MAC_BYTES: usize = 16;
@@ -102,12 +108,17 @@ impl Sealer {
         let mut mac = self.mac.clone();
         mac.update(body);
         mac.verify_truncated_left(tag).map_err(|_| invalid())?;
-        let cursor: Cursor = postcard::from_bytes(body).map_err(|_| invalid())?;
+        let mut cursor: Cursor = postcard::from_bytes(body).map_err(|_| invalid())?;
         if cursor.epoch != self.epoch {
             return Err(Error::resync(ResyncReason::Epoch));
         }
         if cursor.account != account {
             return Err(Error::resync(ResyncReason::OtherUser));
+        }
+        if cursor.kinds != KINDS {
+            // Made by another version of the server: the window begins anew.
+            cursor.window = None;
+            cursor.kinds = KINDS;
         }
         Ok(cursor)
     }
@@ -128,8 +139,9 @@ mod tests {
         Cursor {
             epoch: Uuid::from_u128(1),
             account: Uuid::from_u128(2),
-            filter: Filter { priority: 2, kinds: vec![3, 4] },
+            filter: Filter { priority: 2, kinds: vec!["Trip".into()] },
             seen: vec![(1, 10), (7, 1 << 40)],
+            kinds: KINDS,
             window: Some(Window {
                 bounds: vec![(7, 1 << 41)],
                 lost: vec![1],
@@ -146,6 +158,14 @@ mod tests {
         assert_eq!(sealer.open(&sealed, Uuid::from_u128(2)), Ok(cursor()));
         let other = sealer.open(&sealed, Uuid::from_u128(3)).expect_err("another account");
         assert_eq!(other.reason, Some(ResyncReason::OtherUser));
+    }
+
+    #[test]
+    fn a_window_of_another_version_begins_anew() {
+        let sealer = Sealer::new(b"key", Uuid::from_u128(1));
+        let older = Cursor { kinds: KINDS - 1, ..cursor() };
+        let opened = sealer.open(&sealer.seal(&older), Uuid::from_u128(2));
+        assert_eq!(opened, Ok(Cursor { window: None, ..cursor() }));
     }
 
     #[test]

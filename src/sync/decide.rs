@@ -1,5 +1,5 @@
 //! The verdict on one change of one row: a pure function of the change, the row, what happened to
-//! the row since, and the policy. DESIGN.md's decision table, row by row.
+//! the row since, and the policy. tests/decision_table.rs shows it case by case.
 //!
 //! What concerns other rows (roles, parents, tags) is checked around it, in [`super::plan`].
 
@@ -55,8 +55,21 @@ pub enum Outcome {
 pub struct Base {
     /// Changes by others after this version were not known to the device.
     pub version: i32,
-    /// What the device saw when it made the edit. None: past its retention, or there was none.
+    /// The row at that version. None: past its retention, or there was none.
     pub content: Option<Content>,
+    /// What the device saw when it made the edit: the row at that version, with what the device
+    /// itself has written since.
+    pub view: Option<Content>,
+}
+
+impl Base {
+    /// Nothing is known of what the device saw.
+    pub const UNKNOWN: Base = Base { version: 0, content: None, view: None };
+
+    /// The device saw all of this.
+    pub fn seen(version: i32, content: Content) -> Base {
+        Base { version, view: Some(content.clone()), content: Some(content) }
+    }
 }
 
 /// Everything that the verdict depends on.
@@ -131,7 +144,18 @@ pub fn base(change: &Change, row: &Row, facts: &Facts) -> Base {
         _ => change.base_version,
     };
     let content = if version == 0 { None } else { content_at(row, version, facts.revisions) };
-    Base { version, content }
+    let mut view = content.clone();
+    // A creation that is sent again is older than whatever the device wrote after it.
+    if let Some(view) = view.as_mut().filter(|_| change.operation == Operation::Update) {
+        for own in facts.revisions.iter().filter(|r| r.version > version && r.made_by(facts.sender))
+        {
+            let Some(after) = content_at(row, own.version, facts.revisions) else { continue };
+            for (field, _) in &own.old {
+                view.values[*field] = after.values[*field].clone();
+            }
+        }
+    }
+    Base { version, content, view }
 }
 
 /// Versions after `base` that others made, or whose maker is forgotten.
@@ -174,13 +198,15 @@ fn edit(
     let mut collided = Vec::new();
     for (&field, sent) in &change.edit {
         let ours = &row.content.values[field];
-        let seen = base.content.as_ref().map(|content| &content.values[field]);
+        // A set is merged against its base, whoever wrote since.
+        let is_set = kind.fields[field].is_set();
+        let start = if is_set { &base.content } else { &base.view };
+        let seen = start.as_ref().map(|content| &content.values[field]);
         if sent == ours || Some(sent) == seen {
             continue;
         }
-        let stale_set = kind.fields[field].is_set() && ours != sent;
         match seen {
-            Some(seen) if stale_set => {
+            Some(seen) if is_set => {
                 let merged = merge_sets(seen, ours, sent);
                 if merged != *ours {
                     wanted.insert(field, merged);
@@ -222,7 +248,7 @@ fn edit(
     match facts.policy {
         Strategy::Manual => Decision::Open { conflict, fields: collided },
         Strategy::KeepBoth => {
-            let start = base.content.as_ref().unwrap_or(&row.content);
+            let start = base.view.as_ref().unwrap_or(&row.content);
             settle(Outcome::Copy(with(start, &change.edit)))
         }
         Strategy::LastWriteWins | Strategy::FieldMerge | Strategy::FirstWriteWins => {
@@ -231,7 +257,7 @@ fn edit(
                 let wins = last_write && is_later(change, *field, row, base.version, facts);
                 for member in kind.group_of(*field) {
                     // A group wins as one, with what the device saw in it where it sent nothing.
-                    let seen = base.content.as_ref().map(|content| &content.values[member]);
+                    let seen = base.view.as_ref().map(|content| &content.values[member]);
                     match change.edit.get(&member).or(seen).filter(|_| wins) {
                         Some(value) => wanted.insert(member, value.clone()),
                         None => wanted.remove(&member),

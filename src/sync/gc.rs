@@ -98,7 +98,7 @@ async fn forget_deletions(
     scope: Uuid,
     before: Millis,
 ) -> Result<u64, DbErr> {
-    scope::lock(tx, &[scope]).await?;
+    scope::lock_found(tx, [scope]).await?;
     let old = || Expr::col("scope_id").eq(scope).and(Expr::col("at").lt(before));
     let highest =
         Query::select().expr(Expr::col("seq").max()).from("deletion").and_where(old()).to_owned();
@@ -124,8 +124,7 @@ async fn bury(tx: &DatabaseTransaction, kind: &kinds::Kind, before: Millis) -> R
         .limit(limits::GC_ROWS)
         .to_owned();
     let candidates = store::rows_of(tx, kind, &old).await?;
-    let scopes: Vec<Uuid> = candidates.iter().map(|row| row.scope).collect();
-    scope::lock(tx, &scopes).await?;
+    scope::lock_found(tx, candidates.iter().map(|row| row.scope)).await?;
     // Under the locks, again: one may have been restored since.
     let ids: Vec<Uuid> = candidates.iter().map(|row| row.id).collect();
     let mut rows = store::rows_by_id(tx, kind, &ids).await?;

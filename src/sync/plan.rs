@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::change::{Change, Item, Refusal, derive, edit_json};
 use super::conflict::{Conflict, Edit, Resolution};
 use super::decide::{self, Base, Decision, Outcome, decide};
-use super::row::{Key, Revision, Row};
+use super::row::{Key, Revision, Row, content_at};
 use super::{ConflictType, ErrorCode, Operation, Role, Sender, Status, Strategy};
 use crate::kinds::{Content, EntityType, Home, Kind, OnDelete, Value};
 
@@ -304,13 +304,8 @@ impl Planner {
                     if item.operation == Operation::Create && !self.world.rows.contains_key(&key) {
                         self.failed_creates.insert(key);
                     }
-                    self.chains.insert(
-                        key,
-                        Chain {
-                            state: ChainState::Failed,
-                            base: Base { version: 0, content: None },
-                        },
-                    );
+                    self.chains
+                        .insert(key, Chain { state: ChainState::Failed, base: Base::UNKNOWN });
                 }
                 Verdict::Successful { version } => self.receipt(item, key, *version, None),
                 Verdict::Conflict { id } => {
@@ -325,8 +320,7 @@ impl Planner {
             if !self.world.rows.contains_key(&key) {
                 self.failed_creates.insert(key);
             }
-            let base = Base { version: 0, content: None };
-            self.chains.insert(key, Chain { state: ChainState::Failed, base });
+            self.chains.insert(key, Chain { state: ChainState::Failed, base: Base::UNKNOWN });
         }
         self.done.insert(item.operation_key.clone(), (item.hash, verdict.clone()));
         verdict
@@ -376,7 +370,7 @@ impl Planner {
         let decision = decide(change, &facts);
         let base = match row {
             Some(row) => decide::base(change, row, &facts),
-            None => Base { version: 0, content: None },
+            None => Base::UNKNOWN,
         };
         let verdict = self.carry_out(item, change, decision, &base)?;
         self.chain(key, change, base);
@@ -389,18 +383,21 @@ impl Planner {
         if self.chains.get(&key).is_some_and(|chain| chain.state != ChainState::Applied) {
             return;
         }
-        let (version, start) = match (base.version, base.content) {
+        let (version, start) = match (base.version, base.view) {
             // Created in this batch: the device knows all that there is.
             (0, None) if self.before.get(&key).is_some_and(Option::is_none) => {
                 (row.version, row.content.clone())
             }
-            (version, content) => (version, content.unwrap_or_else(|| row.content.clone())),
+            // Another's row, found under the id of a creation: the device takes version 1 for its own.
+            (0, None) if change.operation == Operation::Create => {
+                let revisions = self.world.revisions.get(&key).map(Vec::as_slice);
+                let first = content_at(row, 1, revisions.unwrap_or_default());
+                (1, first.unwrap_or_else(|| row.content.clone()))
+            }
+            (version, view) => (version, view.unwrap_or_else(|| row.content.clone())),
         };
-        let view = decide::with(&start, &change.edit);
-        self.chains.insert(
-            key,
-            Chain { state: ChainState::Applied, base: Base { version, content: Some(view) } },
-        );
+        let base = Base::seen(version, decide::with(&start, &change.edit));
+        self.chains.insert(key, Chain { state: ChainState::Applied, base });
     }
 
     /// Refuses what the caller may not do. A verdict comes back where there is nothing to do for
@@ -545,20 +542,17 @@ impl Planner {
                             return Ok(self.open(item, change, base, conflict, &fields));
                         }
                         let copy_key = (key.0, copy);
-                        match self.place(copy_key, content, None) {
-                            Ok((content, scope)) => {
-                                let view = content.clone();
-                                self.create(copy_key, content, scope, change.client_time);
-                                let state = ChainState::Copied { conflict: id, copy };
-                                let start = Base { version: 1, content: Some(view.clone()) };
-                                self.chains.insert(key, Chain { state, base: start.clone() });
-                                let state = ChainState::Applied;
-                                self.chains.insert(copy_key, Chain { state, base: start });
-                            }
-                            Err(trouble) => {
-                                return self.open_for_parent(item, change, base, trouble);
-                            }
-                        }
+                        // It hangs where the row hangs, and carries what the row carries.
+                        let beside = self.world.rows.get(&key).filter(|row| row.scope != row.id);
+                        let Ok((content, scope)) = self.place(copy_key, content, beside) else {
+                            return Ok(self.open(item, change, base, conflict, &fields));
+                        };
+                        let start = Base::seen(1, content.clone());
+                        self.create(copy_key, content, scope, change.client_time);
+                        let state = ChainState::Copied { conflict: id, copy };
+                        self.chains.insert(key, Chain { state, base: start.clone() });
+                        let state = ChainState::Applied;
+                        self.chains.insert(copy_key, Chain { state, base: start });
                     }
                 }
                 self.settle(record, strategy, item, change);
@@ -1108,8 +1102,7 @@ impl Planner {
     }
 
     fn stay_open(&mut self, key: Key, id: Uuid) {
-        let base = Base { version: 0, content: None };
-        self.chains.insert(key, Chain { state: ChainState::Open(id), base });
+        self.chains.insert(key, Chain { state: ChainState::Open(id), base: Base::UNKNOWN });
     }
 
     /// Writes an edit into a conflict's story.

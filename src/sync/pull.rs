@@ -14,7 +14,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::conflict::Conflict;
-use super::cursor::{Cursor, Filter, Place, Window};
+use super::cursor::{Cursor, Filter, KINDS, Place, Window};
 use super::row::{Key, Row};
 use super::scope::{self, Seen};
 use super::{push, store};
@@ -98,6 +98,7 @@ async fn pull_from<C: ConnectionTrait>(
                 Some(since) => seen_at(tx, since, now, &scopes).await?,
                 None => Vec::new(),
             },
+            kinds: KINDS,
             window: None,
         },
     };
@@ -413,7 +414,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
 
     /// Whether the filter asks for the kind itself.
     fn asks_for(&self, kind: &Kind) -> bool {
-        self.filter.kinds.is_empty() || self.filter.kinds.contains(&(kind.entity_type as u8))
+        self.filter.kinds.is_empty() || self.filter.kinds.iter().any(|name| name == kind.name())
     }
 
     /// Whether the stream may hold rows of the kind: asked for, or as ancestors of what is.

@@ -1,6 +1,6 @@
 //! One batch, one transaction: lock, read, decide, write set by set, commit.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use entity::Millis;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::change::{self, Item, RawItem, Reading};
 use super::conflict::Conflict;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Filter};
 use super::plan::{Plan, Receipt, Verdict, World, plan, plan_restore};
 use super::row::{Key, Row};
 use super::{Operation, Sender, Strategy, pull, scope, store};
@@ -73,14 +73,17 @@ pub async fn push(db: &Db, batch: &Batch) -> Result<Pushed, Error> {
         let seen = scope::seen_by(db.pool(), batch.sender.account).await?;
         pull::check_cursor(cursor, &seen)?;
     }
-    let mut scopes = first_guess(batch);
+    let mut scopes = scope::ToLock { named: named_scopes(batch), ..Default::default() };
+    if !db::one_writer(db.pool()) {
+        scopes.named.extend(locate(db, batch).await?);
+    }
     for attempt in 0..limits::PUSH_ATTEMPTS {
         if attempt > 1 {
             tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
         }
         match timeout(limits::TRANSACTION, try_push(db, batch, &scopes)).await {
             Ok(Ok(Attempt::Done(pushed))) => return Ok(*pushed),
-            Ok(Ok(Attempt::Again(Retry::Lock(more)))) => scopes.extend(more),
+            Ok(Ok(Attempt::Again(Retry::Lock(more)))) => scopes.found.extend(more),
             Ok(Ok(Attempt::Again(Retry::Taken))) => {}
             Ok(Err(error)) if db::is_busy(&error) => {
                 tracing::debug!(%error, attempt, "a push will be tried again");
@@ -102,7 +105,7 @@ pub async fn restore(db: &Db, entity_type: EntityType, id: Uuid) -> Result<i32, 
         let tx = db.begin_write().await?;
         let found = store::rows_by_id(&tx, kind, &[id]).await?;
         let scope = found.first().map(|row| row.scope).ok_or_else(not_found)?;
-        let scopes = scope::lock(&tx, &[scope]).await?;
+        let scopes = scope::lock_found(&tx, [scope]).await?;
         let now = db::now(&tx).await?;
         let account = scope::owner(&tx, scope).await?.ok_or_else(not_found)?;
         let sender = Sender { account, device: None };
@@ -130,8 +133,7 @@ pub async fn restore(db: &Db, entity_type: EntityType, id: Uuid) -> Result<i32, 
 }
 
 /// The sender's own scope, which orders all of their pushes, and the trips that the batch names.
-/// Where rows lie that it only names by id is seen under the locks.
-fn first_guess(batch: &Batch) -> BTreeSet<Uuid> {
+fn named_scopes(batch: &Batch) -> BTreeSet<Uuid> {
     let named = batch.items.iter().filter_map(|item| {
         let kind = item.entity_type.kind();
         let field = match kind.home {
@@ -144,10 +146,48 @@ fn first_guess(batch: &Batch) -> BTreeSet<Uuid> {
     std::iter::once(batch.sender.account).chain(named).collect()
 }
 
-async fn try_push(db: &Db, batch: &Batch, scopes: &BTreeSet<Uuid>) -> Result<Attempt, DbErr> {
+/// The scopes in which the rows lie that the batch names by id, as far as they are known before
+/// anything is locked. Under the locks it is looked at again.
+async fn locate(db: &Db, batch: &Batch) -> Result<BTreeSet<Uuid>, DbErr> {
+    let mut ids: BTreeMap<EntityType, BTreeSet<Uuid>> = BTreeMap::new();
+    for item in &batch.items {
+        let kind = item.entity_type.kind();
+        let id = |name: &str| kinds::parse_id(item.json.get(name)?.as_str()?);
+        let operation = item.json.get("operation").and_then(|operation| operation.as_str());
+        if operation != Some(Operation::Create.name())
+            && let Some(id) = id("id")
+        {
+            ids.entry(kind.entity_type).or_default().insert(id);
+        }
+        for (field, parent) in kind.parents() {
+            if parent.kind().home != Home::Itself
+                && let Some(id) = id(&kind.fields[field].name)
+            {
+                ids.entry(parent).or_default().insert(id);
+            }
+        }
+    }
+    let mut scopes = BTreeSet::new();
+    for (entity_type, ids) in ids {
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        for ids in store::in_lists(&ids) {
+            let select = Query::select()
+                .distinct()
+                .column("scope_id")
+                .from(entity_type.kind().table)
+                .and_where(Expr::col("id").is_in(ids))
+                .to_owned();
+            for row in db.pool().query_all(&select).await? {
+                scopes.insert(row.try_get_by_index(0)?);
+            }
+        }
+    }
+    Ok(scopes)
+}
+
+async fn try_push(db: &Db, batch: &Batch, scopes: &scope::ToLock) -> Result<Attempt, DbErr> {
     let tx = db.begin_write().await?;
-    let wanted: Vec<Uuid> = scopes.iter().copied().collect();
-    let locked = scope::lock(&tx, &wanted).await?;
+    let locked = scope::lock(&tx, batch.sender.account, scopes).await?;
     let now = db::now(&tx).await?;
     let reading = Reading { sender: batch.sender, now, max_skew: batch.max_skew };
     let items: Vec<Item> =
@@ -158,13 +198,12 @@ async fn try_push(db: &Db, batch: &Batch, scopes: &BTreeSet<Uuid>) -> Result<Att
     let missing: Vec<Uuid> = needed.into_iter().filter(|id| !locked.contains_key(id)).collect();
     world.scopes = locked;
     if !missing.is_empty() {
-        let more = scope::lock(&tx, &missing).await?;
-        if !db::one_writer(&tx) && !more.is_empty() {
+        if !db::one_writer(&tx) {
             // Locks are taken in order, so all of them from the start.
             tx.rollback().await?;
-            return Ok(Attempt::Again(Retry::Lock(more.into_keys().collect())));
+            return Ok(Attempt::Again(Retry::Lock(missing)));
         }
-        world.scopes.extend(more);
+        world.scopes.extend(scope::lock_found(&tx, missing).await?);
     }
     if !world.carriers.is_empty() {
         let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
@@ -296,11 +335,12 @@ impl Loader<'_> {
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
             let kind = change.entity_type.kind();
             let moves = kind.parents().any(|(field, _)| change.edit.contains_key(&field));
+            let moves = moves || self.world.policy == Strategy::KeepBoth;
             if let Some(row) = self.world.rows.get(&(change.entity_type, change.id))
                 && moves
             {
-                for (field, _) in kind.parents() {
-                    refers(kind, field, &row.content.values[field], &mut more);
+                for (field, value) in row.content.values.iter().enumerate() {
+                    refers(kind, field, value, &mut more);
                 }
             }
         }
@@ -526,7 +566,9 @@ impl Loader<'_> {
             .collect();
         for root in roots {
             let Some(scope) = seen.iter().find(|scope| scope.id == root) else { continue };
-            let known = cursor.seen_in(scope.no).unwrap_or(0);
+            // A filtered stream leaves out rows: what it has seen says nothing of them.
+            let filtered = cursor.filter != Filter::default();
+            let known = if filtered { 0 } else { cursor.seen_in(scope.no).unwrap_or(0) };
             let newer: Vec<Key> = self
                 .world
                 .rows

@@ -1,9 +1,9 @@
 //! Scopes and memberships: who may see what, and the lock under which seqs are given out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use entity::Millis;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query};
 use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
@@ -77,19 +77,42 @@ pub fn memberships(seen: &[Seen]) -> HashMap<Uuid, Membership> {
     seen.iter().map(|seen| (seen.id, Membership { role: seen.role, until: seen.until })).collect()
 }
 
+/// Scopes to lock.
+#[derive(Clone, Debug, Default)]
+pub struct ToLock {
+    /// What a batch names. Only those are locked that the account is or was a member of: a guessed
+    /// id must not hold up strangers.
+    pub named: BTreeSet<Uuid>,
+    /// What rows were found to lie in.
+    pub found: BTreeSet<Uuid>,
+}
+
 /// Locks scopes in the order of their ids until the transaction ends, and reads their heads. Ids
 /// that are no scopes are left out: there is nothing to lock.
-pub async fn lock<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<HashMap<Uuid, Scope>, DbErr> {
+pub async fn lock<C: ConnectionTrait>(
+    db: &C,
+    account: Uuid,
+    scopes: &ToLock,
+) -> Result<HashMap<Uuid, Scope>, DbErr> {
     let mut locked = HashMap::new();
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids.dedup();
+    let ids: Vec<Uuid> = scopes.named.union(&scopes.found).copied().collect();
+    let member = Query::select()
+        .expr(Expr::val(1))
+        .from("membership")
+        .and_where(Expr::col(("membership", "scope_id")).equals(("scope", "id")))
+        .and_where(Expr::col(("membership", "account_id")).eq(account))
+        .to_owned();
     for chunk in store::in_lists(&ids) {
+        let mut allowed = Cond::any().add(Expr::exists(member.clone()));
+        if !scopes.found.is_empty() {
+            allowed = allowed.add(Expr::col(("scope", "id")).is_in(scopes.found.iter().copied()));
+        }
         let mut select = Query::select();
         select
             .columns(["id", "head", "head_at"])
             .from("scope")
-            .and_where(Expr::col("id").is_in(chunk))
+            .and_where(Expr::col(("scope", "id")).is_in(chunk))
+            .cond_where(allowed)
             .order_by("id", Order::Asc);
         if !db::one_writer(db) {
             select.lock_exclusive();
@@ -104,6 +127,15 @@ pub async fn lock<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<HashMap<Uu
         }
     }
     Ok(locked)
+}
+
+/// Locks scopes that rows were found to lie in.
+pub async fn lock_found<C: ConnectionTrait>(
+    db: &C,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, Scope>, DbErr> {
+    let scopes = ToLock { found: ids.into_iter().collect(), ..ToLock::default() };
+    lock(db, Uuid::nil(), &scopes).await
 }
 
 /// The account that owns a scope.

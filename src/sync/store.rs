@@ -150,9 +150,7 @@ fn read_field_versions(kind: &Kind, text: &str) -> Result<Vec<(usize, i32)>, DbE
         return Ok(Vec::new());
     }
     let map: HashMap<String, i32> = serde_json::from_str(text).map_err(bad)?;
-    map.into_iter()
-        .map(|(name, version)| Ok((kind.find(&name).ok_or_else(|| bad(&name))?, version)))
-        .collect()
+    Ok(map.into_iter().filter_map(|(name, version)| Some((kind.find(&name)?, version))).collect())
 }
 
 fn write_field_versions(row: &Row) -> Sql {
@@ -356,17 +354,9 @@ pub fn read_old(kind: &Kind, text: &str) -> Result<Vec<(usize, Value)>, DbErr> {
         return Ok(Vec::new());
     }
     let map: Map<String, Json> = serde_json::from_str(text).map_err(bad)?;
-    map.iter()
-        .map(|(name, json)| {
-            let field = kind.find(name).ok_or_else(|| bad(name))?;
-            // What a device may not give, the server may have had: a null, for instance.
-            let value = match json.is_null() {
-                true => Value::Null,
-                false => kind.fields[field].take(json).map_err(|invalid| bad(invalid.0))?,
-            };
-            Ok((field, value))
-        })
-        .collect()
+    // A field that is gone since has no value to go back to.
+    let known = map.iter().filter_map(|(name, json)| kind.find(name).map(|field| (field, json)));
+    Ok(known.map(|(field, json)| (field, kind.fields[field].recall(json))).collect())
 }
 
 /// The stored form of a revision.
