@@ -131,6 +131,8 @@ pub mod limits {
     pub const DEPTH: usize = 15;
     /// Fields of a query, nested and aliased ones included.
     pub const COMPLEXITY: usize = 2_000;
+    /// Bytes that the nested rows of one field may take in an answer: nesting multiplies.
+    pub const NESTED_BYTES: usize = 32 * 1024 * 1024;
     /// Open conflicts in an answer of enhancedSync.
     pub const CONFLICTS_IN_PULL: u64 = 100;
     /// Conflicts in an answer of getConflicts.

@@ -214,6 +214,19 @@ both! {
         assert_eq!(remote, json!({ "name": "Lodge", "emoji": "⛺" }));
     }
 
+    async fn a_malformed_change_fails_the_later_ones_of_its_row(app: &App) {
+        let phone = app.device_of("ada").await;
+        let trip = phone.trip("Alps").await;
+        let memory = phone.memory(trip, "Hut").await;
+        let memories = [
+            update("Memory", memory, 1, json!({ "latitude": 91 })),
+            update("Memory", memory, 1, json!({ "title": "x" })),
+        ];
+        let answer = phone.push(json!({ "memories": memories.map(|(_, item)| item) })).await;
+        let verdicts: Vec<String> = answer.verdicts().into_values().collect();
+        assert_eq!(verdicts, ["failed VALIDATION", "failed DEPENDENCY"]);
+    }
+
     async fn only_a_failed_creation_fails_what_depends_on_it(app: &App) {
         let phone = app.device_of("ada").await;
         let trip = Uuid::new_v4();

@@ -100,6 +100,24 @@ both! {
         assert_eq!(bob.rows.len(), 4, "shared again, everything is delivered again");
     }
 
+    async fn g05_what_left_the_trip_and_came_back_is_taken_from_a_former_member_too(app: &App) {
+        let ada = app.device_of("ada").await;
+        let mut bob = app.device_of("bob").await;
+        let [trip, other] = [ada.trip("Alps").await, ada.trip("Coast").await];
+        let memory = ada.memory(trip, "Hut").await;
+        app.share(trip, &bob, "EDITOR").await;
+        bob.pull().await;
+        app.unshare(trip, &bob).await;
+        ada.push_one(update("Memory", memory, 1, json!({ "tripId": other }))).await;
+        ada.push_one(update("Memory", memory, 2, json!({ "tripId": trip }))).await;
+        assert_eq!(
+            bob.push_one(update("Memory", memory, 1, json!({ "title": "x" }))).await,
+            "failed FORBIDDEN"
+        );
+        bob.pull().await;
+        assert!(bob.rows.is_empty(), "{:?}", bob.rows);
+    }
+
     async fn g05_a_receipt_answers_even_after_the_role_was_lost(app: &App) {
         let ada = app.device_of("ada").await;
         let bob = app.device_of("bob").await;

@@ -151,6 +151,23 @@ both! {
         assert_eq!(phone.rows.len(), 5, "what hangs on the trip stays with the original");
     }
 
+    async fn g12_devices_that_number_their_operations_alike_keep_their_edits(app: &App) {
+        use sea_orm::EntityTrait;
+        let [phone, tablet] = app.two_devices_of("ada").await;
+        let tag = phone.tag("a").await;
+        phone.push_one(update("Tag", tag, 1, json!({ "name": "b" }))).await;
+        for name in ["c", "d"] {
+            let (list, item) = update("Tag", tag, 1, json!({ "name": name, "operationId": "1" }));
+            let device = json!({ "deviceId": uuid::Uuid::new_v4() });
+            tablet.push_with(json!({ list: [item] }), device).await;
+        }
+        let story = entity::conflict_edit::Entity::find().all(app.db().pool()).await.expect("edits");
+        let mut told: Vec<&str> = story.iter().map(|edit| edit.remote_data.as_str()).collect();
+        told.sort();
+        assert_eq!(told, [r#"{"name":"c"}"#, r#"{"name":"d"}"#]);
+        assert_eq!(conflicts(&phone, "").await.len(), 1);
+    }
+
     async fn g12_ties_go_to_the_greater_device(app: &App) {
         let [phone, tablet] = app.two_devices_of("ada").await;
         let tag = phone.tag("base").await;

@@ -69,6 +69,19 @@ both! {
         assert_eq!(phone.rows.len(), 0);
     }
 
+    async fn g14_an_unseen_edit_below_its_own_newer_one_still_counts(app: &App) {
+        let [mut phone, tablet] = app.two_devices_of("ada").await;
+        let trip = phone.trip("Alps").await;
+        let memory = phone.memory(trip, "m").await;
+        phone.pull().await;
+        let before = phone.cursor.clone();
+        tablet.push_one(update("Memory", memory, 1, json!({ "content": "unseen" }))).await;
+        phone.push_one(update("Memory", memory, 1, json!({ "title": "own" }))).await;
+        let (list, item) = delete("Trip", trip, 1);
+        let answer = phone.push_with(json!({ list: [item] }), json!({ "cursor": before })).await;
+        assert_eq!(answer.verdict(), DELETION);
+    }
+
     async fn g14_its_own_unseen_changes_do_not_keep_a_device_from_deleting(app: &App) {
         let mut phone = app.device_of("ada").await;
         let trip = phone.trip("Alps").await;

@@ -100,6 +100,50 @@ both! {
         assert_eq!(rows, 20);
     }
 
+    async fn g16_a_members_tag_shows_nothing_else_of_theirs(app: &App) {
+        let ada = app.device_of("ada").await;
+        let bob = app.device_of("bob").await;
+        let drawer = Uuid::new_v4();
+        ada.push_one(create("TagCategory", drawer, json!({ "name": "private drawer" }))).await;
+        let [shown, hidden] = [Uuid::new_v4(), Uuid::new_v4()];
+        for (id, name) in [(shown, "shown"), (hidden, "hidden")] {
+            ada.push_one(create("Tag", id, json!({ "name": name, "categoryId": drawer }))).await;
+        }
+        let [shared, private] = [ada.trip("Alps").await, ada.trip("Private").await];
+        for (trip, tags) in [(shared, json!([shown])), (private, json!([shown, hidden]))] {
+            let fields = json!({ "tripId": trip, "title": "m", "tagIds": tags });
+            ada.push_one(create("Memory", Uuid::new_v4(), fields)).await;
+        }
+        app.share(shared, &bob, "EDITOR").await;
+        let query = "{ enhancedSync { memories { tags {
+            name usageCount category { name tags { name } } relatedTags { name } } } } }";
+        let answer = bob.ask(query, json!({})).await;
+        let tag = &answer["data"]["enhancedSync"]["memories"][0]["tags"][0];
+        let seen = json!({ "name": "shown", "usageCount": 1, "category": null, "relatedTags": [] });
+        assert_eq!(*tag, seen, "{answer}");
+        let query = "{ enhancedSync { tags { name usageCount category { name } relatedTags { name } } } }";
+        let answer = ada.ask(query, json!({})).await;
+        let tag = &answer["data"]["enhancedSync"]["tags"][0];
+        assert_eq!((&tag["usageCount"], &tag["relatedTags"]), (&json!(2), &json!([{ "name": "hidden" }])));
+    }
+
+    async fn g16_a_conflict_moves_with_its_row(app: &App) {
+        let [ada, tablet] = app.two_devices_of("ada").await;
+        let bob = app.device_of("bob").await;
+        let [shared, private] = [ada.trip("Alps").await, ada.trip("Private").await];
+        app.share(shared, &bob, "EDITOR").await;
+        let memory = ada.memory(shared, "Hut").await;
+        ada.push_one(update("Memory", memory, 1, json!({ "title": "a" }))).await;
+        tablet.push_one(update("Memory", memory, 1, json!({ "title": "b" }))).await;
+        let count = async |device: &Device<'_>| {
+            let answer = device.ask("{ getConflicts { id } }", json!({})).await;
+            answer["data"]["getConflicts"].as_array().expect("a list").len()
+        };
+        assert_eq!((count(&ada).await, count(&bob).await), (1, 1));
+        ada.push_one(update("Memory", memory, 2, json!({ "tripId": private }))).await;
+        assert_eq!((count(&ada).await, count(&bob).await), (1, 0));
+    }
+
     async fn g16_nested_rows_show_only_what_the_caller_may_see(app: &App) {
         let ada = app.device_of("ada").await;
         let bob = app.device_of("bob").await;

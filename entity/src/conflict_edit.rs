@@ -7,7 +7,9 @@ ledger_entity! { "conflict_edit" {
     account_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     operation_id: String,
-    device_id: Option<Uuid>,
+    /// Nil: the sender named no device.
+    #[sea_orm(primary_key, auto_increment = false)]
+    device_id: Uuid,
     operation: String,
     remote_version: i32,
     #[sea_orm(column_type = "Text")]

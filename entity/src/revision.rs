@@ -14,6 +14,8 @@ ledger_entity! { "revision" {
     at: i64,
     /// When the edit was made by the device's clock, no later than `at`.
     client_time: i64,
+    /// The seq that the row got with it, in the scope where it lay then.
+    seq: i64,
     /// JSON: the changed fields with the values that they had before. `{}` for a creation or a
     /// deletion.
     #[sea_orm(column_type = "Text")]

@@ -101,6 +101,7 @@ impl MigrationTrait for Migration {
                 .col(uuid_null("device_id"))
                 .col(big_integer("at"))
                 .col(big_integer("client_time"))
+                .col(big_integer("seq"))
                 .col(text("old"))
                 .primary_key(Index::create().col("entity_id").col("version").col("kind"))
                 .take(),
@@ -146,14 +147,18 @@ impl MigrationTrait for Migration {
                 .col(uuid("conflict_id"))
                 .col(uuid("account_id"))
                 .col(string("operation_id"))
-                .col(uuid_null("device_id"))
+                .col(uuid("device_id"))
                 .col(string("operation"))
                 .col(integer("remote_version"))
                 .col(text("remote_data"))
                 .col(big_integer("client_time"))
                 .col(big_integer("at"))
                 .primary_key(
-                    Index::create().col("conflict_id").col("account_id").col("operation_id"),
+                    Index::create()
+                        .col("conflict_id")
+                        .col("account_id")
+                        .col("device_id")
+                        .col("operation_id"),
                 )
                 .take(),
             Table::create()

@@ -116,6 +116,11 @@ impl Auth {
         let account = known.filter(|account| right && account.is_active).ok_or_else(refused)?;
         let tx = self.db.begin_write().await?;
         let now = db::now(&tx).await?;
+        // The password may have been changed while the old one was checked.
+        let current = Entity::find_by_id(account.id).lock_exclusive().one(&tx).await?;
+        let account = current
+            .filter(|now| now.password_hash == account.password_hash && now.is_active)
+            .ok_or_else(refused)?;
         let mut changed = account.into_active_model();
         changed.last_login_at = Set(Some(now));
         let account = changed.update(&tx).await?;

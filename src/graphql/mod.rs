@@ -320,7 +320,11 @@ impl Mutation {
                         })?;
                     let readable = pushed.readable.contains(&conflict.scope);
                     let shown = ConflictResult::new(conflict, version).for_item(item);
-                    response.conflicts.push(if readable { shown } else { shown.without_data() });
+                    response.conflicts.push(if readable {
+                        shown
+                    } else {
+                        shown.without_data(item)
+                    });
                 }
             }
         }

@@ -14,8 +14,9 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::input::type_of;
+use crate::config::limits;
 use crate::db::Db;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::kinds::{self, EntityType, Field, Kind, Relation, Value, Via, rfc3339};
 use crate::sync::row::Row;
 use crate::sync::{Role, Status, store};
@@ -210,6 +211,7 @@ pub fn raw(json: Vec<u8>) -> Out {
 /// Writes rows for one caller.
 pub struct Writer<'a> {
     pub db: &'a Db,
+    pub account: Uuid,
     /// The caller's role in each scope that they see.
     pub roles: &'a HashMap<Uuid, Role>,
 }
@@ -410,13 +412,12 @@ impl Writer<'_> {
             }
             Via::Together => {
                 links = self.together(&ids).await?;
-                let scopes: BTreeSet<Uuid> = rows.iter().map(|row| row.scope).collect();
-                let mut found = self.by_id(target, &links).await?;
-                found.retain(|row| scopes.contains(&row.scope));
-                found
+                self.by_id(target, &links).await?
             }
         };
-        found.retain(Row::is_live);
+        // Another's tag is seen inside a memory that carries it, but not what else is theirs.
+        let carried = matches!(relation.via, Via::Refs(_));
+        found.retain(|row| row.is_live() && (carried || self.roles.contains_key(&row.scope)));
         let order = target.field(relation.order);
         found.sort_by(|a, b| {
             compare(&a.content.values[order], &b.content.values[order]).then(a.id.cmp(&b.id))
@@ -425,6 +426,23 @@ impl Writer<'_> {
             found.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
         let written = self.each(target, &found, &selected.children).await?;
         let list = relation.shape.starts_with('[');
+        // A row may stand under several: what counts is what would be written.
+        let size: usize = rows
+            .iter()
+            .flat_map(|row| links.get(&row.id).into_iter().flatten())
+            .filter_map(|id| place.get(id).map(|at| written[*at].len()))
+            .sum();
+        if size > limits::NESTED_BYTES {
+            return Err(Error::new(
+                Code::Limit,
+                format!(
+                    "{}.{}: the nested rows are more than {} bytes; ask for fewer rows or levels",
+                    kind.name(),
+                    relation.name,
+                    limits::NESTED_BYTES
+                ),
+            ));
+        }
         Ok(rows
             .iter()
             .map(|row| {
@@ -465,6 +483,7 @@ impl Writer<'_> {
                 .expr(Expr::col("source_id").count())
                 .from("link")
                 .and_where(Expr::col("target_id").is_in(ids))
+                .and_where(self.sees_source("link"))
                 .add_group_by([Expr::col("target_id")])
                 .to_owned();
             for row in self.db.pool().query_all(&select).await? {
@@ -475,6 +494,27 @@ impl Writer<'_> {
             .iter()
             .map(|row| counts.get(&row.id).copied().unwrap_or(0).to_string().into_bytes())
             .collect())
+    }
+
+    /// Whether the caller sees the row that carries a link.
+    fn sees_source(&self, link: &'static str) -> sea_orm::sea_query::SimpleExpr {
+        let carriers = kinds::all().filter(|kind| kind.refs().next().is_some());
+        let visible = carriers.map(|kind| {
+            Expr::exists(
+                Query::select()
+                    .expr(Expr::val(1))
+                    .from(kind.table)
+                    .inner_join(
+                        "membership",
+                        Expr::col(("membership", "scope_id")).equals((kind.table, "scope_id")),
+                    )
+                    .and_where(Expr::col((kind.table, "id")).equals((link, "source_id")))
+                    .and_where(Expr::col(("membership", "account_id")).eq(self.account))
+                    .and_where(Expr::col(("membership", "removed_at")).is_null())
+                    .to_owned(),
+            )
+        });
+        visible.reduce(|any, one| any.or(one)).unwrap_or_else(|| Expr::val(false))
     }
 
     /// What is carried together with each of these.
@@ -493,6 +533,7 @@ impl Writer<'_> {
                 )
                 .and_where(Expr::col(("a", "target_id")).is_in(ids))
                 .and_where(Expr::col(("b", "target_id")).not_equals(("a", "target_id")))
+                .and_where(self.sees_source("a"))
                 .to_owned();
             for row in self.db.pool().query_all(&select).await? {
                 found.entry(row.try_get_by_index(0)?).or_default().push(row.try_get_by_index(1)?);

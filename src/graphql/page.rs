@@ -113,7 +113,11 @@ impl ContainerType for EnhancedSyncResponse {
                 let failed = |error| ctx.set_error_path(error);
                 let services =
                     services(ctx).map_err(|e| failed(e.into_server_error(ctx.item.pos)))?;
-                let writer = node::Writer { db: &services.db, roles: &self.roles };
+                let writer = node::Writer {
+                    db: &services.db,
+                    account: self.page.cursor.account,
+                    roles: &self.roles,
+                };
                 let rows = self.page.rows.get(&kind.entity_type).map(Vec::as_slice);
                 let list = writer
                     .list(kind, rows.unwrap_or_default(), &selection(ctx.field()))

@@ -16,7 +16,7 @@ use super::{public, services};
 use crate::auth::Account;
 use crate::kinds::{self, parse_time, rfc3339};
 use crate::sync;
-use crate::sync::change::Item;
+use crate::sync::change::{Item, edit_json};
 use crate::sync::conflict::{Conflict, Resolution};
 
 /// RFC 3339 in UTC with milliseconds and `Z`. Any RFC 3339 is read, from the year 0001 on.
@@ -422,13 +422,18 @@ impl ConflictResult {
         self
     }
 
-    /// For someone who has lost the role that may see the row.
-    pub fn without_data(mut self) -> ConflictResult {
+    /// For someone who has lost the role that may see the row: their own edit, and nothing of what
+    /// others did.
+    pub fn without_data(mut self, item: &Item) -> ConflictResult {
+        let own = item.change.as_ref().map(edit_json).unwrap_or_default();
         self.local_data = "{}".into();
+        self.remote_data = Json::Object(own).to_string();
         self.base_data = None;
-        if let Some(resolution) = &mut self.resolution {
-            resolution.resolved_data = None;
-        }
+        self.conflicted_fields = Vec::new();
+        self.current_version = self.remote_version;
+        self.local_version = self.remote_version;
+        self.status = ConflictStatus::Open;
+        self.resolution = None;
         self
     }
 }

@@ -413,6 +413,10 @@ impl Field {
                     (Some(value), FieldType::Int { .. }) => Value::Int(value),
                     _ => Value::Float(number.as_f64().unwrap_or_default()),
                 },
+                Json::Array(list) => {
+                    let ids = list.iter().filter_map(|id| id.as_str().and_then(parse_id));
+                    Value::Ids(ids.collect())
+                }
                 _ => Value::Null,
             },
         }

@@ -104,7 +104,11 @@ pub fn read(raw: RawItem, reading: Reading) -> Item {
         // An operation that is none fails in `read_change`; what stands here is never used then.
         operation: operation.unwrap_or(Operation::Update),
         shown_id,
-        operation_key: operation_id.clone().unwrap_or_else(|| format!("~{derived}")),
+        // What is no operation id names nothing, and is never looked up.
+        operation_key: operation_id
+            .clone()
+            .filter(|id| is_operation_id(id))
+            .unwrap_or_else(|| format!("~{derived}")),
         operation_id,
         hash,
         change,
@@ -123,17 +127,8 @@ fn read_change(
     let operation =
         operation.ok_or_else(|| invalid("operation: must be CREATE, UPDATE or DELETE"))?;
     if let Some(id) = json.get("operationId").filter(|id| !id.is_null()) {
-        match id.as_str() {
-            Some(id)
-                if !id.is_empty()
-                    && !id.starts_with('~')
-                    && id.chars().count() <= MAX_OPERATION_ID
-                    && !id.chars().any(char::is_control) => {}
-            _ => {
-                return Err(invalid(
-                    "operationId: must be 1 to 128 characters, not beginning with ~",
-                ));
-            }
+        if !id.as_str().is_some_and(is_operation_id) {
+            return Err(invalid("operationId: must be 1 to 128 characters, not beginning with ~"));
         }
     }
     let id = match json.get("id").filter(|id| !id.is_null()) {
@@ -198,6 +193,14 @@ fn read_change(
         client_time: client_time.clamp(0, reading.now.max(0)),
         edit,
     })
+}
+
+/// A tilde begins the keys that the server derives.
+fn is_operation_id(id: &str) -> bool {
+    !id.is_empty()
+        && !id.starts_with('~')
+        && id.chars().count() <= MAX_OPERATION_ID
+        && !id.chars().any(char::is_control)
 }
 
 /// The content of a row that a CREATE makes.

@@ -271,10 +271,9 @@ impl Checker<'_> {
     fn conflict_of(&mut self, row: &Row) {
         let Some(id) = row.conflict else { return };
         let key = row.key();
-        let fits = self
-            .conflicts
-            .get(&id)
-            .is_some_and(|c| c.status() == ConflictStatus::Open && c.key == key);
+        let fits = self.conflicts.get(&id).is_some_and(|c| {
+            c.status() == ConflictStatus::Open && c.key == key && c.scope == row.scope
+        });
         self.expect(fits, || {
             format!("{} names conflict {id}, which is not its open one", show(key))
         });

@@ -51,6 +51,14 @@ pub struct Window {
     pub left: u64,
 }
 
+impl Window {
+    /// Where the window ends in a scope.
+    pub fn bound(&self, scope: i64) -> Option<i64> {
+        let at = self.bounds.binary_search_by_key(&scope, |(no, _)| *no).ok()?;
+        Some(self.bounds[at].1)
+    }
+}
+
 /// The last thing that was delivered. Things are ordered by part, scope and seq.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {

@@ -3,7 +3,7 @@
 //!
 //! What concerns other rows (roles, parents, tags) is checked around it, in [`super::plan`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use entity::Millis;
 use uuid::Uuid;
@@ -65,11 +65,6 @@ pub struct Base {
 impl Base {
     /// Nothing is known of what the device saw.
     pub const UNKNOWN: Base = Base { version: 0, content: None, view: None };
-
-    /// The device saw all of this.
-    pub fn seen(version: i32, content: Content) -> Base {
-        Base { version, view: Some(content.clone()), content: Some(content) }
-    }
 }
 
 /// Everything that the verdict depends on.
@@ -78,8 +73,8 @@ pub struct Facts<'a> {
     pub row: Option<&'a Row>,
     /// Of this row, ascending; at least all newer than the change's base, and the first where kept.
     pub revisions: &'a [Revision],
-    /// Set for the later changes of a row in one batch: the device's view after the one before.
-    pub chained: Option<&'a Base>,
+    /// Set for the later changes of a row in one batch: the version that the first was made on.
+    pub chained: Option<i32>,
     pub policy: Strategy,
 }
 
@@ -133,29 +128,40 @@ pub fn decide(change: &Change, facts: &Facts) -> Decision {
 
 /// What the change started from.
 pub fn base(change: &Change, row: &Row, facts: &Facts) -> Base {
-    if let Some(chained) = facts.chained {
-        return chained.clone();
-    }
-    let version = match change.operation {
-        Operation::Create => {
+    let version = match (facts.chained, change.operation) {
+        (Some(version), _) => version,
+        (None, Operation::Create) => {
             let mine = facts.revisions.iter().any(|r| r.version == 1 && r.made_by(facts.sender));
             i32::from(mine)
         }
-        _ => change.base_version,
+        (None, _) => change.base_version,
     };
-    let content = if version == 0 { None } else { content_at(row, version, facts.revisions) };
-    let mut view = content.clone();
+    if version == 0 {
+        return Base::UNKNOWN;
+    }
+    let content = content_at(row, version, facts.revisions);
     // A creation that is sent again is older than whatever the device wrote after it.
-    if let Some(view) = view.as_mut().filter(|_| change.operation == Operation::Update) {
-        for own in facts.revisions.iter().filter(|r| r.version > version && r.made_by(facts.sender))
-        {
-            let Some(after) = content_at(row, own.version, facts.revisions) else { continue };
-            for (field, _) in &own.old {
-                view.values[*field] = after.values[*field].clone();
+    let view = match change.operation == Operation::Create && facts.chained.is_none() {
+        true => content.clone(),
+        false => content.clone().map(|content| with_own_edits(content, row, version, facts)),
+    };
+    Base { version, content, view }
+}
+
+/// What the sender itself wrote since a version, on top of the content of that version.
+fn with_own_edits(mut content: Content, row: &Row, version: i32, facts: &Facts) -> Content {
+    let mut after = row.content.clone();
+    let mut written = HashSet::new();
+    // Backwards, so that `after` is the row just after each revision.
+    for revision in facts.revisions.iter().rev().take_while(|r| r.version > version) {
+        for (field, old) in &revision.old {
+            if revision.made_by(facts.sender) && written.insert(*field) {
+                content.values[*field] = after.values[*field].clone();
             }
+            after.values[*field] = old.clone();
         }
     }
-    Base { version, content, view }
+    content
 }
 
 /// Versions after `base` that others made, or whose maker is forgotten.
@@ -198,9 +204,10 @@ fn edit(
     let mut collided = Vec::new();
     for (&field, sent) in &change.edit {
         let ours = &row.content.values[field];
-        // A set is merged against its base, whoever wrote since.
+        // A set is merged against its base, whoever wrote since; within a batch, that is what the
+        // change before made.
         let is_set = kind.fields[field].is_set();
-        let start = if is_set { &base.content } else { &base.view };
+        let start = if is_set && facts.chained.is_none() { &base.content } else { &base.view };
         let seen = start.as_ref().map(|content| &content.values[field]);
         if sent == ours || Some(sent) == seen {
             continue;

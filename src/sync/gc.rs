@@ -62,7 +62,7 @@ pub async fn clean_up(db: &Db, retention: Duration) -> Result<Removed, Error> {
             .to_owned(),
     )
     .not();
-    let key = ["conflict_id", "account_id", "operation_id"];
+    let key = ["conflict_id", "account_id", "device_id", "operation_id"];
     delete(db, "conflict_edit", &key, orphaned.and(old("conflict_edit"))).await?;
     removed.revisions =
         delete(db, "revision", &["entity_id", "version", "kind"], old("revision")).await?;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::change::{Change, Item, Refusal, derive, edit_json};
 use super::conflict::{Conflict, Edit, Resolution};
 use super::decide::{self, Base, Decision, Outcome, decide};
-use super::row::{Key, Revision, Row, content_at};
+use super::row::{Key, Revision, Row};
 use super::{ConflictType, ErrorCode, Operation, Role, Sender, Status, Strategy};
 use crate::kinds::{Content, EntityType, Home, Kind, OnDelete, Value};
 
@@ -37,6 +37,9 @@ pub struct World {
     pub taken: HashSet<Uuid>,
     /// Which rows carry a row that the batch changes or deletes.
     pub carriers: HashMap<Uuid, Vec<Key>>,
+    /// Entries of the deletion log of rows that may come back to a scope, with the seq with which
+    /// each had come into it.
+    pub departed: HashMap<(Uuid, Key), i64>,
     /// Roots whose deletion would take along what others changed and the device has not seen.
     pub unseen: HashSet<Key>,
 }
@@ -60,6 +63,7 @@ impl World {
             open: HashMap::new(),
             taken: HashSet::new(),
             carriers: HashMap::new(),
+            departed: HashMap::new(),
             unseen: HashSet::new(),
         }
     }
@@ -77,7 +81,7 @@ pub struct Scope {
     pub head: i64,
     /// When the head moved last, by the database's clock.
     pub head_at: Millis,
-    /// Whether it has more than one member.
+    /// Whether it has members besides the sender.
     pub shared: bool,
 }
 
@@ -180,7 +184,8 @@ pub fn plan_restore(world: World, key: Key) -> Result<Plan, Refusal> {
 /// What the batch did to a row so far.
 struct Chain {
     state: ChainState,
-    base: Base,
+    /// The version that the first change was made on.
+    base: i32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -304,8 +309,7 @@ impl Planner {
                     if item.operation == Operation::Create && !self.world.rows.contains_key(&key) {
                         self.failed_creates.insert(key);
                     }
-                    self.chains
-                        .insert(key, Chain { state: ChainState::Failed, base: Base::UNKNOWN });
+                    self.chains.insert(key, Chain { state: ChainState::Failed, base: 0 });
                 }
                 Verdict::Successful { version } => self.receipt(item, key, *version, None),
                 Verdict::Conflict { id } => {
@@ -313,14 +317,12 @@ impl Planner {
                     self.receipt(item, key, version, Some(*id));
                 }
             }
-        } else if item.operation == Operation::Create
-            && let Some(id) = crate::kinds::parse_id(&item.shown_id)
-        {
+        } else if let Some(id) = crate::kinds::parse_id(&item.shown_id) {
             let key = (item.entity_type, id);
-            if !self.world.rows.contains_key(&key) {
+            if item.operation == Operation::Create && !self.world.rows.contains_key(&key) {
                 self.failed_creates.insert(key);
             }
-            self.chains.insert(key, Chain { state: ChainState::Failed, base: Base::UNKNOWN });
+            self.chains.insert(key, Chain { state: ChainState::Failed, base: 0 });
         }
         self.done.insert(item.operation_key.clone(), (item.hash, verdict.clone()));
         verdict
@@ -364,7 +366,7 @@ impl Planner {
             sender: self.world.sender,
             row,
             revisions: self.world.revisions.get(&key).map(Vec::as_slice).unwrap_or_default(),
-            chained: self.chains.get(&key).map(|chain| &chain.base),
+            chained: self.chains.get(&key).map(|chain| chain.base),
             policy: self.world.policy,
         };
         let decision = decide(change, &facts);
@@ -373,30 +375,18 @@ impl Planner {
             None => Base::UNKNOWN,
         };
         let verdict = self.carry_out(item, change, decision, &base)?;
-        self.chain(key, change, base);
+        self.chain(key, base);
         Ok(verdict)
     }
 
-    /// Remembers what the device's view of the row is after a change that did not fail.
-    fn chain(&mut self, key: Key, change: &Change, base: Base) {
-        let Some(row) = self.world.rows.get(&key) else { return };
-        if self.chains.get(&key).is_some_and(|chain| chain.state != ChainState::Applied) {
+    /// Remembers what the row's later changes are made on, after one that did not fail.
+    fn chain(&mut self, key: Key, base: Base) {
+        let settled = self.chains.get(&key).is_some_and(|c| c.state != ChainState::Applied);
+        if settled || !self.world.rows.contains_key(&key) {
             return;
         }
-        let (version, start) = match (base.version, base.view) {
-            // Created in this batch: the device knows all that there is.
-            (0, None) if self.before.get(&key).is_some_and(Option::is_none) => {
-                (row.version, row.content.clone())
-            }
-            // Another's row, found under the id of a creation: the device takes version 1 for its own.
-            (0, None) if change.operation == Operation::Create => {
-                let revisions = self.world.revisions.get(&key).map(Vec::as_slice);
-                let first = content_at(row, 1, revisions.unwrap_or_default());
-                (1, first.unwrap_or_else(|| row.content.clone()))
-            }
-            (version, view) => (version, view.unwrap_or_else(|| row.content.clone())),
-        };
-        let base = Base::seen(version, decide::with(&start, &change.edit));
+        // The maker of a row takes version 1 for its own, even where another's row was there.
+        let base = Ord::max(base.version, 1);
         self.chains.insert(key, Chain { state: ChainState::Applied, base });
     }
 
@@ -547,12 +537,11 @@ impl Planner {
                         let Ok((content, scope)) = self.place(copy_key, content, beside) else {
                             return Ok(self.open(item, change, base, conflict, &fields));
                         };
-                        let start = Base::seen(1, content.clone());
                         self.create(copy_key, content, scope, change.client_time);
                         let state = ChainState::Copied { conflict: id, copy };
-                        self.chains.insert(key, Chain { state, base: start.clone() });
+                        self.chains.insert(key, Chain { state, base: 1 });
                         let state = ChainState::Applied;
-                        self.chains.insert(copy_key, Chain { state, base: start });
+                        self.chains.insert(copy_key, Chain { state, base: 1 });
                     }
                 }
                 self.settle(record, strategy, item, change);
@@ -583,7 +572,15 @@ impl Planner {
     }
 
     fn check(&self, content: &Content) -> Result<(), Refusal> {
-        (content.kind.kind().check)(content).map_err(Refusal::from)
+        let kind = content.kind.kind();
+        for (field, _) in kind.refs() {
+            // Two sets that are within the limit may merge into one that is not.
+            if content.values[field].as_ids().len() > crate::kinds::MAX_SET {
+                let name = &kind.fields[field].name;
+                return refuse(ErrorCode::Validation, format!("{name}: has too many members"));
+            }
+        }
+        (kind.check)(content).map_err(Refusal::from)
     }
 
     /// Finds the scope that content belongs in, and checks what it refers to. `current` is the row
@@ -756,6 +753,7 @@ impl Planner {
     /// Live rows that point to a row, with the field by which they do.
     fn children_of(&self, key: Key) -> Vec<(Key, usize, OnDelete)> {
         let mut found = Vec::new();
+        let mut seen = HashSet::new();
         for child in &key.0.kind().children {
             for id in self.children.get(&(child.kind, child.field, key.1)).into_iter().flatten() {
                 let child_key = (child.kind, *id);
@@ -764,9 +762,8 @@ impl Planner {
                     .rows
                     .get(&child_key)
                     .is_some_and(|row| row.is_live() && row.parent(child.field) == Some(key.1));
-                let entry = (child_key, child.field, child.on_delete);
-                if points_here && !found.contains(&entry) {
-                    found.push(entry);
+                if points_here && seen.insert((child_key, child.field)) {
+                    found.push((child_key, child.field, child.on_delete));
                 }
             }
         }
@@ -800,7 +797,8 @@ impl Planner {
             deleted_root: None,
             content,
         };
-        let revision = Revision { version: 1, account, device, client_time, old: Vec::new() };
+        let revision =
+            Revision { version: 1, account, device, client_time, seq: 0, old: Vec::new() };
         self.world.rows.insert(key, row);
         self.index_children(key);
         self.revise(key, revision);
@@ -848,7 +846,7 @@ impl Planner {
         row.updated_at = now;
         row.last_sync_attempt = Some(now);
         self.index_children(key);
-        self.revise(key, Revision { version, account, device, client_time, old });
+        self.revise(key, Revision { version, account, device, client_time, seq: 0, old });
         if moved {
             self.move_to(key, scope);
         }
@@ -870,6 +868,10 @@ impl Planner {
         if let Some(row) = self.world.rows.get_mut(&key) {
             row.scope = scope;
         }
+        if let Some((conflict, _)) = self.world.open.get_mut(&key) {
+            conflict.scope = scope;
+            self.changed_conflicts.push(key);
+        }
         for (child, field, _) in self.children_of(key) {
             if let Home::Parent(home) = child.0.kind().home
                 && child.0.kind().field(home) != field
@@ -890,20 +892,20 @@ impl Planner {
         let Sender { account, device } = self.world.sender;
         let now = self.world.now;
         let mut doomed = vec![key];
+        let mut seen: HashSet<Key> = HashSet::from([key]);
         let mut at = 0;
         let mut unlinked = Vec::new();
         while let Some(parent) = doomed.get(at).copied() {
             at += 1;
             for (child, field, on_delete) in self.children_of(parent) {
                 match on_delete {
-                    OnDelete::Cascade if !doomed.contains(&child) => doomed.push(child),
+                    OnDelete::Cascade if seen.insert(child) => doomed.push(child),
                     OnDelete::Cascade => {}
                     OnDelete::Unlink => unlinked.push((child, field)),
                 }
             }
         }
-        let set: HashSet<Key> = doomed.iter().copied().collect();
-        unlinked.retain(|(child, _)| !set.contains(child));
+        unlinked.retain(|(child, _)| !seen.contains(child));
         for (child, field) in unlinked {
             self.touch(child);
             if let Some(row) = self.world.rows.get_mut(&child) {
@@ -928,7 +930,10 @@ impl Planner {
         row.version += 1;
         row.updated_at = now;
         let version = row.version;
-        self.revise(key, Revision { version, account, device, client_time, old: Vec::new() });
+        self.revise(
+            key,
+            Revision { version, account, device, client_time, seq: 0, old: Vec::new() },
+        );
         version
     }
 
@@ -984,7 +989,10 @@ impl Planner {
         row.version += 1;
         row.updated_at = now;
         let version = row.version;
-        self.revise(key, Revision { version, account, device, client_time: now, old: Vec::new() });
+        self.revise(
+            key,
+            Revision { version, account, device, client_time: now, seq: 0, old: Vec::new() },
+        );
         Ok(())
     }
 
@@ -1031,6 +1039,8 @@ impl Planner {
                 sender.account.as_bytes(),
                 sender.device.unwrap_or_default().as_bytes(),
                 item.operation_key.as_bytes(),
+                kind.name().as_bytes(),
+                change.id.as_bytes(),
             ]),
             key,
             scope: row.map_or(sender.account, |row| row.scope),
@@ -1102,7 +1112,7 @@ impl Planner {
     }
 
     fn stay_open(&mut self, key: Key, id: Uuid) {
-        self.chains.insert(key, Chain { state: ChainState::Open(id), base: Base::UNKNOWN });
+        self.chains.insert(key, Chain { state: ChainState::Open(id), base: 0 });
     }
 
     /// Writes an edit into a conflict's story.
@@ -1135,6 +1145,8 @@ impl Planner {
     /// Stores a conflict that is resolved already.
     fn settle(&mut self, mut record: Conflict, strategy: Strategy, item: &Item, change: &Change) {
         self.tell(record.id, item, change);
+        // Delivered again, even if nothing changed: a device that lost learns what stands.
+        self.touch(record.key);
         record.resolution = Some(Resolution {
             strategy,
             data: self.world.rows.get(&record.key).map(Row::to_json),
@@ -1150,13 +1162,16 @@ impl Planner {
     fn finish(mut self) -> Plan {
         let mut moved_heads: BTreeSet<Uuid> = BTreeSet::new();
         let touched = std::mem::take(&mut self.touched);
+        let mut seqs: HashMap<Key, i64> = HashMap::new();
         for key in &touched {
             let Some(mut row) = self.world.rows.remove(key) else { continue };
             let before = self.before.remove(key).flatten();
             row.seq = self.next_seq(row.scope, &mut moved_heads);
             let arrived = before.as_ref().is_none_or(|before| before.scope != row.scope);
             if arrived {
-                row.entered_seq = row.seq;
+                // Who was given the row before it left is told of it again: it never came in anew.
+                let earlier = self.world.departed.get(&(row.scope, *key)).copied();
+                row.entered_seq = earlier.unwrap_or(row.seq);
             }
             if let Some(before) = &before
                 && before.scope != row.scope
@@ -1182,11 +1197,15 @@ impl Planner {
             } else if before.as_ref().is_some_and(|before| !before.live) {
                 self.plan.returns.push((row.scope, *key));
             }
+            seqs.insert(*key, row.seq);
             let refs = live_refs(&row);
             if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {
                 self.plan.links.push((row.id, refs));
             }
             self.plan.rows.push(row);
+        }
+        for (key, revision) in &mut self.plan.revisions {
+            revision.seq = seqs.get(key).copied().unwrap_or_default();
         }
         for scope in std::mem::take(&mut self.nudged) {
             self.next_seq(scope, &mut moved_heads);

@@ -65,7 +65,8 @@ pub async fn pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error>
 pub fn check_cursor(cursor: &Cursor, seen: &[Seen]) -> Result<(), Error> {
     for scope in seen {
         if let Some(at) = cursor.seen_in(scope.no) {
-            if at > scope.head {
+            let bound = cursor.window.as_ref().and_then(|window| window.bound(scope.no));
+            if Ord::max(at, bound.unwrap_or(at)) > scope.head {
                 return Err(Error::resync(ResyncReason::Ahead));
             }
             if at < scope.floor {
@@ -161,7 +162,11 @@ fn begin(cursor: &Cursor, scopes: &[Seen]) -> Window {
 fn end(cursor: &Cursor, window: &Window, scopes: &[Seen]) -> Vec<(i64, i64)> {
     let mut seen: BTreeMap<i64, i64> = cursor.seen.iter().copied().collect();
     for no in &window.lost {
-        seen.remove(no);
+        match scopes.iter().any(|scope| scope.no == *no && scope.is_visible()) {
+            // Granted again meanwhile: all of it is delivered again, its deletions too.
+            true => seen.insert(*no, 0),
+            false => seen.remove(no),
+        };
     }
     for (no, bound) in &window.bounds {
         match scopes.iter().any(|scope| scope.no == *no && scope.is_visible()) {
@@ -201,7 +206,9 @@ async fn seen_at<C: ConnectionTrait>(
     }
     let known: Vec<&Seen> = scopes
         .iter()
-        .filter(|scope| scope.granted_at < since)
+        // A scope that was granted later is new to the device. If it was granted again, its
+        // deletions matter, too, as far as they are remembered.
+        .filter(|scope| scope.granted_at < since || scope.floor == 0)
         .filter(|scope| scope.removed_at.is_none_or(|removed| removed >= since))
         .collect();
     let ids: Vec<Uuid> = known.iter().map(|scope| scope.id).collect();
@@ -219,7 +226,11 @@ async fn seen_at<C: ConnectionTrait>(
             seqs.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         }
     }
-    Ok(known.iter().map(|s| (s.no, seqs.get(&s.id).copied().unwrap_or(0))).collect())
+    let seen = |scope: &&Seen| match scope.granted_at < since {
+        true => (scope.no, seqs.get(&scope.id).copied().unwrap_or(0)),
+        false => (scope.no, 0),
+    };
+    Ok(known.iter().map(seen).collect())
 }
 
 // ── Reading in order ─────────────────────────────────────────────────────────────────────────
@@ -236,6 +247,9 @@ struct Range {
     /// Whether the scope has moved on since the window began.
     moved_on: bool,
 }
+
+/// The most scopes in one statement: each takes five values.
+const SCOPES_AT_ONCE: usize = 1024;
 
 /// What a part of a window delivers.
 #[derive(Clone, Copy)]
@@ -278,9 +292,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         };
         for scope in scopes {
             let lo = cursor.seen_in(scope.no);
-            let bound = window.bounds.binary_search_by_key(&scope.no, |(no, _)| *no);
-            if let (Ok(at), true) = (bound, scope.is_visible()) {
-                let hi = window.bounds[at].1;
+            if let (Some(hi), true) = (window.bound(scope.no), scope.is_visible()) {
                 let range = Range {
                     no: scope.no,
                     id: scope.id,
@@ -331,10 +343,15 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 false => (i64::MIN, 0),
             };
             // As many scopes at once as are likely to fill the page.
-            let at_once = (size as usize / 8).clamp(4, 128);
-            let ranges: Vec<Range> =
+            let mut at_once = (size as usize / 8).clamp(4, SCOPES_AT_ONCE);
+            let all: Vec<Range> =
                 self.ranges_of(part).into_iter().filter(|range| range.no >= after.0).collect();
-            for ranges in ranges.chunks(at_once) {
+            let mut rest = all.as_slice();
+            while !rest.is_empty() {
+                let (ranges, later) = rest.split_at(Ord::min(at_once, rest.len()));
+                rest = later;
+                // They were fewer than thought: more of them next.
+                at_once = Ord::min(at_once * 4, SCOPES_AT_ONCE);
                 let wanted = size - delivered;
                 let (count, last) = match part {
                     Part::Rows(kind) => {
@@ -378,7 +395,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
     async fn count(&self) -> Result<u64, DbErr> {
         let mut total: i64 = 0;
         for part in Self::parts() {
-            for ranges in self.ranges_of(part).chunks(128) {
+            for ranges in self.ranges_of(part).chunks(SCOPES_AT_ONCE) {
                 let mut select = match part {
                     Part::Rows(kind) => self.rows(kind, ranges, (i64::MIN, 0), u64::MAX),
                     _ => self.departed(part, ranges, (i64::MIN, 0), u64::MAX),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::change::{self, Item, RawItem, Reading};
 use super::conflict::Conflict;
 use super::cursor::{Cursor, Filter};
-use super::plan::{Plan, Receipt, Verdict, World, plan, plan_restore};
+use super::plan::{Plan, Receipt, Senders, Verdict, World, plan, plan_restore};
 use super::row::{Key, Row};
 use super::{Operation, Sender, Strategy, pull, scope, store};
 use crate::config::limits;
@@ -99,37 +99,61 @@ pub async fn push(db: &Db, batch: &Batch) -> Result<Pushed, Error> {
 /// Brings a deleted row back, with everything that its deletion took along, by the account that
 /// owns its scope. Returns the row's new version.
 pub async fn restore(db: &Db, entity_type: EntityType, id: Uuid) -> Result<i32, Error> {
-    let kind = entity_type.kind();
-    let not_found = || Error::new(Code::NotFound, format!("there is no {} {id}", kind.name()));
+    let mut scopes = BTreeSet::new();
     for _ in 0..limits::PUSH_ATTEMPTS {
-        let tx = db.begin_write().await?;
-        let found = store::rows_by_id(&tx, kind, &[id]).await?;
-        let scope = found.first().map(|row| row.scope).ok_or_else(not_found)?;
-        let scopes = scope::lock_found(&tx, [scope]).await?;
-        let now = db::now(&tx).await?;
-        let account = scope::owner(&tx, scope).await?.ok_or_else(not_found)?;
-        let sender = Sender { account, device: None };
-        let seen = scope::seen_by(&tx, account).await?;
-        let mut loader = Loader { tx: &tx, world: World::empty(sender, now, &seen) };
-        loader.world.scopes = scopes;
-        loader.restored((entity_type, id)).await?;
-        let row = loader.world.rows.get(&(entity_type, id));
-        if row.is_none_or(|row| row.scope != scope) {
-            // It moved before its scope was locked.
-            tx.rollback().await?;
-            continue;
+        let attempt = try_restore(db, (entity_type, id), &mut scopes);
+        match timeout(limits::TRANSACTION, attempt).await {
+            Ok(Ok(Some(version))) => return Ok(version),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) if error.code == Code::Unavailable => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => tracing::warn!("a restoration took too long"),
         }
-        let plan = plan_restore(loader.world, (entity_type, id))
-            .map_err(|refusal| Error::bad_input(refusal.message))?;
-        let version = plan.rows.iter().find(|row| row.id == id).map_or(0, |row| row.version);
-        if !write(&tx, sender, now, &plan, &[scope]).await? {
-            tx.rollback().await?;
-            continue;
-        }
-        tx.commit().await?;
-        return Ok(version);
     }
     Err(Error::unavailable())
+}
+
+/// One attempt. None: more scopes must be locked, or rows changed under it.
+async fn try_restore(
+    db: &Db,
+    root: Key,
+    scopes: &mut BTreeSet<Uuid>,
+) -> Result<Option<i32>, Error> {
+    let (entity_type, id) = root;
+    let kind = entity_type.kind();
+    let not_found = || Error::new(Code::NotFound, format!("there is no {} {id}", kind.name()));
+    let tx = db.begin_write().await?;
+    let locked = scope::lock_found(&tx, scopes.iter().copied()).await?;
+    let now = db::now(&tx).await?;
+    let found = store::rows_by_id(&tx, kind, &[id]).await?;
+    let scope = found.first().map(|row| row.scope).ok_or_else(not_found)?;
+    let account = scope::owner(&tx, scope).await?.ok_or_else(not_found)?;
+    let sender = Sender { account, device: None };
+    let seen = scope::seen_by(&tx, account).await?;
+    let mut loader = Loader { tx: &tx, world: World::empty(sender, now, &seen) };
+    loader.restored(root).await?;
+    // What the rows carry must not be deleted meanwhile: its scopes are locked, too.
+    let needed: BTreeSet<Uuid> =
+        loader.world.rows.values().map(|row| row.scope).chain([account]).collect();
+    let guard: Vec<Uuid> = needed.iter().copied().collect();
+    loader.world.scopes = locked;
+    if !needed.iter().all(|scope| loader.world.scopes.contains_key(scope)) {
+        if !db::one_writer(&tx) {
+            tx.rollback().await?;
+            *scopes = needed;
+            return Ok(None);
+        }
+        loader.world.scopes = scope::lock_found(&tx, needed).await?;
+    }
+    let plan =
+        plan_restore(loader.world, root).map_err(|refusal| Error::bad_input(refusal.message))?;
+    let version = plan.rows.iter().find(|row| row.id == id).map_or(0, |row| row.version);
+    if !write(&tx, sender, now, &plan, &guard).await? {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    tx.commit().await?;
+    Ok(Some(version))
 }
 
 /// The sender's own scope, which orders all of their pushes, and the trips that the batch names.
@@ -207,7 +231,7 @@ async fn try_push(db: &Db, batch: &Batch, scopes: &scope::ToLock) -> Result<Atte
     }
     if !world.carriers.is_empty() {
         let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
-        for id in scope::shared(&tx, &ids).await? {
+        for id in scope::shared(&tx, batch.sender.account, &ids).await? {
             if let Some(scope) = world.scopes.get_mut(&id) {
                 scope.shared = true;
             }
@@ -404,19 +428,23 @@ impl Loader<'_> {
 
     /// Reads what hangs on rows that are to be deleted or moved.
     async fn descendants(&mut self, items: &[&Item]) -> Result<(), DbErr> {
-        let mut level: BTreeSet<Key> = items
-            .iter()
-            .filter_map(|item| item.change.as_ref().ok())
-            .filter(|change| {
-                let kind = change.entity_type.kind();
-                let moves = matches!(kind.home, Home::Parent(home)
-                    if change.operation != Operation::Delete
-                        && change.edit.contains_key(&kind.field(home)));
-                change.operation == Operation::Delete || moves
-            })
-            .map(|change| (change.entity_type, change.id))
-            .filter(|key| self.world.rows.get(key).is_some_and(Row::is_live))
-            .collect();
+        let mut level: BTreeSet<Key> = BTreeSet::new();
+        let mut moves = false;
+        for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
+            let key = (change.entity_type, change.id);
+            let Some(row) = self.world.rows.get(&key).filter(|row| row.is_live()) else { continue };
+            let moved = match row.kind().home {
+                Home::Parent(home) => {
+                    let home = row.kind().field(home);
+                    change.edit.get(&home).is_some_and(|to| *to != row.content.values[home])
+                }
+                _ => false,
+            };
+            moves |= moved;
+            if moved || change.operation == Operation::Delete {
+                level.insert(key);
+            }
+        }
         while !level.is_empty() {
             let mut next = BTreeSet::new();
             let parents: BTreeSet<EntityType> = level.iter().map(|(kind, _)| *kind).collect();
@@ -435,6 +463,18 @@ impl Loader<'_> {
                 }
             }
             level = next;
+        }
+        // What moves may come back to where it was.
+        let moving: Vec<Uuid> = self.world.rows.keys().map(|(_, id)| *id).collect();
+        if moves {
+            for ids in store::in_lists(&moving) {
+                use entity::deletion::{Column, Entity};
+                let found = Entity::find().filter(Column::EntityId.is_in(ids)).all(self.tx).await?;
+                for entry in found {
+                    let key = (entity_type(&entry.kind)?, entry.entity_id);
+                    self.world.departed.insert((entry.scope_id, key), entry.entered_seq);
+                }
+            }
         }
         Ok(())
     }
@@ -514,14 +554,18 @@ impl Loader<'_> {
             }
         }
         let conflicts: Vec<Uuid> = found.iter().map(|conflict| conflict.id).collect();
-        let mut senders: HashMap<Uuid, Vec<(Uuid, Option<Uuid>)>> = HashMap::new();
+        let mut senders: HashMap<Uuid, Senders> = HashMap::new();
         for ids in store::in_lists(&conflicts) {
-            use entity::conflict_edit::{Column, Entity};
-            for edit in Entity::find().filter(Column::ConflictId.is_in(ids)).all(self.tx).await? {
-                senders
-                    .entry(edit.conflict_id)
-                    .or_default()
-                    .push((edit.account_id, edit.device_id));
+            let select = Query::select()
+                .distinct()
+                .columns(["conflict_id", "account_id", "device_id"])
+                .from("conflict_edit")
+                .and_where(Expr::col("conflict_id").is_in(ids))
+                .to_owned();
+            for row in self.tx.query_all(&select).await? {
+                let device: Uuid = row.try_get_by_index(2)?;
+                let sender = (row.try_get_by_index(1)?, Some(device).filter(|id| !id.is_nil()));
+                senders.entry(row.try_get_by_index(0)?).or_default().push(sender);
             }
         }
         for conflict in found {
@@ -564,26 +608,24 @@ impl Loader<'_> {
             })
             .map(|change| change.id)
             .collect();
+        let mut newer: Vec<(Uuid, Key, i64)> = Vec::new();
         for root in roots {
             let Some(scope) = seen.iter().find(|scope| scope.id == root) else { continue };
             // A filtered stream leaves out rows: what it has seen says nothing of them.
             let filtered = cursor.filter != Filter::default();
             let known = if filtered { 0 } else { cursor.seen_in(scope.no).unwrap_or(0) };
-            let newer: Vec<Key> = self
-                .world
-                .rows
-                .values()
-                .filter(|row| row.scope == root && row.is_live() && row.seq > known)
-                .map(Row::key)
-                .collect();
-            let ids: Vec<Uuid> = newer.iter().map(|(_, id)| *id).collect();
-            let revisions = store::revisions(self.tx, &ids, 0).await?;
-            let by_others = newer.iter().any(|key| {
-                revisions
-                    .get(key)
-                    .and_then(|revisions| revisions.last())
-                    .is_none_or(|last| !last.made_by(self.world.sender))
-            });
+            let rows = self.world.rows.values();
+            let rows = rows.filter(|row| row.scope == root && row.is_live() && row.seq > known);
+            newer.extend(rows.map(|row| (root, row.key(), known)));
+        }
+        let ids: Vec<Uuid> = newer.iter().map(|(_, (_, id), _)| *id).collect();
+        let revisions = store::revisions(self.tx, &ids, 0).await?;
+        for (root, key, known) in newer {
+            let by_others = revisions
+                .get(&key)
+                .into_iter()
+                .flatten()
+                .any(|revision| revision.seq > known && !revision.made_by(self.world.sender));
             if by_others {
                 let kinds = kinds::all().filter(|kind| kind.home == Home::Itself);
                 self.world.unseen.extend(kinds.map(|kind| (kind.entity_type, root)));
@@ -688,7 +730,7 @@ async fn write(
                 conflict_id: edit.conflict,
                 account_id: edit.account,
                 operation_id: edit.operation_id.clone(),
-                device_id: edit.device,
+                device_id: edit.device.unwrap_or_default(),
                 operation: edit.operation.name().into(),
                 remote_version: edit.remote_version,
                 remote_data: serde_json::Value::Object(edit.data.clone()).to_string(),

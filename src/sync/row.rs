@@ -94,6 +94,8 @@ pub struct Revision {
     pub device: Option<Uuid>,
     /// When the edit was made by the device's clock, no later than when the server took it.
     pub client_time: Millis,
+    /// The seq that the row got with it.
+    pub seq: i64,
     /// The fields that changed, with the values that they had before.
     pub old: Vec<(usize, Value)>,
 }

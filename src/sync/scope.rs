@@ -30,11 +30,6 @@ impl Seen {
     pub fn is_visible(&self) -> bool {
         self.until.is_none()
     }
-
-    /// Whether the member may write, and see conflicts.
-    pub fn may_write(&self) -> bool {
-        self.is_visible() && self.role != Role::Viewer
-    }
 }
 
 /// All scopes that an account is or was a member of, by their number.
@@ -150,17 +145,21 @@ pub async fn owner<C: ConnectionTrait>(db: &C, scope: Uuid) -> Result<Option<Uui
     db.query_one(&select).await?.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// Of these scopes, those that have more than one member.
-pub async fn shared<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<Vec<Uuid>, DbErr> {
+/// Of these scopes, those that have members besides this account.
+pub async fn shared<C: ConnectionTrait>(
+    db: &C,
+    account: Uuid,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, DbErr> {
     let mut found = Vec::new();
     for ids in store::in_lists(ids) {
         let select = Query::select()
+            .distinct()
             .column("scope_id")
             .from("membership")
             .and_where(Expr::col("scope_id").is_in(ids))
             .and_where(Expr::col("removed_at").is_null())
-            .add_group_by([Expr::col("scope_id")])
-            .and_having(Expr::col("account_id").count().gt(1))
+            .and_where(Expr::col("account_id").ne(account))
             .to_owned();
         for row in db.query_all(&select).await? {
             found.push(row.try_get_by_index(0)?);

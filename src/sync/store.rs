@@ -320,6 +320,7 @@ pub async fn revisions<C: ConnectionTrait>(
                 Column::AccountId,
                 Column::DeviceId,
                 Column::ClientTime,
+                Column::Seq,
                 Column::Old,
             ])
             .from("revision")
@@ -335,12 +336,13 @@ pub async fn revisions<C: ConnectionTrait>(
         for result in db.query_all(&select).await? {
             let kind: String = result.try_get_by_index(0)?;
             let entity_type = EntityType::from_name(&kind).ok_or_else(|| bad(&kind))?;
-            let old: String = result.try_get_by_index(6)?;
+            let old: String = result.try_get_by_index(7)?;
             found.entry((entity_type, result.try_get_by_index(1)?)).or_default().push(Revision {
                 version: result.try_get_by_index(2)?,
                 account: result.try_get_by_index(3)?,
                 device: result.try_get_by_index(4)?,
                 client_time: result.try_get_by_index(5)?,
+                seq: result.try_get_by_index(6)?,
                 old: read_old(entity_type.kind(), &old)?,
             });
         }
@@ -378,6 +380,7 @@ pub fn revision_model(key: Key, revision: &Revision, at: i64) -> entity::revisio
         device_id: revision.device,
         at,
         client_time: revision.client_time,
+        seq: revision.seq,
         old: Json::Object(old).to_string(),
     }
 }
