@@ -3,4 +3,5 @@
 mod support;
 
 mod g11_disjoint_edits_merge;
+mod http;
 mod schema;

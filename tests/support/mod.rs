@@ -2,6 +2,7 @@
 
 mod device;
 mod postgres;
+mod process;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use device::{Device, Pushed, create, delete, update};
+pub use process::Process;
 
 /// Defines a test that runs on both databases.
 #[macro_export]
