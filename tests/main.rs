@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounts;
 mod g11_disjoint_edits_merge;
 mod http;
 mod schema;
