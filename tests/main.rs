@@ -3,6 +3,7 @@
 mod support;
 
 mod accounts;
+mod bad_input;
 mod g11_disjoint_edits_merge;
 mod http;
 mod schema;
