@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -243,6 +244,29 @@ fn sample(ty: &Json, types: &HashMap<&str, &Json>) -> String {
 fn signed(claims: &Json, secret: &str) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).expect("signed")
+}
+
+#[tokio::test]
+async fn a_login_with_a_password_that_is_being_changed_gets_no_session() {
+    // On PostgreSQL alone, which tells who waits.
+    let app = App::start(Backend::Postgres).await;
+    app.register("ada").await;
+    let change = app.db().begin_write().await.expect("a transaction");
+    let sql = "UPDATE account SET password_hash = 'another'";
+    change.execute_unprepared(sql).await.expect("the account is free");
+    let waits = "SELECT 1 FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let commit = async {
+        let waits = Statement::from_string(DbBackend::Postgres, waits);
+        while app.db().pool().query_one_raw(waits.clone()).await.expect("it answers").is_none() {
+            tokio::task::yield_now().await;
+        }
+        change.commit().await.expect("it commits");
+    };
+    let login = person(&app, LOGIN, "ada@example.org", "correct horse");
+    let (answer, ()) = tokio::join!(login, commit);
+    assert_eq!(code(&answer), "BAD_USER_INPUT", "{answer}");
+    app.finish().await;
 }
 
 #[tokio::test]

@@ -387,7 +387,7 @@ async fn a_server_without_its_database_is_alive_but_not_ready_and_recovers() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up_and_writes_nothing() {
     for backend in Backend::ALL {
-        let app = App::start_with(backend, &["--request-timeout", "1"]).await;
+        let app = App::start_with(backend, &["--request-timeout", "2"]).await;
         let device = app.device_of("ada").await;
         // Every push waits for the scope of its account.
         let lock = app.db().begin_write().await.expect("a transaction");
@@ -405,12 +405,31 @@ async fn a_request_that_takes_too_long_is_given_up_and_writes_nothing() {
         let body = json!({ "query": push, "variables": { "input": { list: [item] } } });
         let answer = send(post(&app).bearer_auth(&device.token).body(body.to_string())).await;
         assert_eq!((answer.status, answer.code()), (503, json!("UNAVAILABLE")), "{}", answer.text);
+        assert!(answer.text.contains("took too long"), "{}", answer.text);
         assert!(answer.headers.contains_key(header::RETRY_AFTER));
         lock.rollback().await.expect("the lock is given back");
+        device.tag("in time").await;
         let rows = device.fresh_rows().await;
-        assert!(rows.is_empty(), "{rows:?}");
+        assert_eq!(rows.len(), 1, "{rows:?}");
         app.finish().await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_given_up() {
+    let app = started(&["--request-timeout", "1"]).await;
+    let address = app.url.strip_prefix("http://").expect("a URL");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers and closes");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("BAD_USER_INPUT"), "{answer}");
+    app.finish().await;
 }
 
 /// The settings of a process on a database of its own.

@@ -4,6 +4,8 @@
 //! A request that cannot be executed is 400. One that is executed is 200, whatever its fields say;
 //! clients that accept nothing but `application/json` get 200 for every well-formed request.
 
+use std::error::Error as StdError;
+
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{ErrorExtensionValues, Request, Response as Answer, ServerError, Value};
@@ -14,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json as json_value;
+use tower_http::timeout::TimeoutError;
 
 use super::{Context, LoggedUser, document, json};
 use crate::auth::Caller;
@@ -32,14 +35,7 @@ pub async fn post(
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
-            let status = axum::response::IntoResponse::into_response(rejection).status();
-            let error = match status {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::new(
-                    Code::Limit,
-                    format!("a request may have {} bytes; send the batch in parts", limits::BODY),
-                ),
-                _ => Error::bad_input("the body of the request could not be read"),
-            };
+            let (status, error) = unread(&rejection);
             return refusal(media, status, error);
         }
     };
@@ -62,6 +58,21 @@ pub async fn post(
             let message = format!("the body is no GraphQL request: {error}");
             refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message))
         }
+    }
+}
+
+/// Why a body could not be read.
+fn unread(rejection: &BytesRejection) -> (StatusCode, Error) {
+    let mut causes =
+        std::iter::successors(Some(rejection as &dyn StdError), |&error| error.source());
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = format!("a request may have {} bytes; send the batch in parts", limits::BODY);
+        (StatusCode::PAYLOAD_TOO_LARGE, Error::new(Code::Limit, message))
+    } else if causes.any(|cause| cause.is::<TimeoutError>()) {
+        (StatusCode::REQUEST_TIMEOUT, Error::bad_input("the body of the request stopped coming"))
+    } else {
+        let error = Error::bad_input("the body of the request could not be read");
+        (StatusCode::BAD_REQUEST, error)
     }
 }
 
