@@ -77,7 +77,7 @@ pub struct Config {
     pub no_migrate: bool,
 
     /// Serve the playground at / and answer introspection.
-    #[arg(long, env = "PLAYGROUND", value_parser = BoolishValueParser::new(), default_value = "true")]
+    #[arg(long, env = "PLAYGROUND", value_parser = BoolishValueParser::new(), default_value = "true", action = clap::ArgAction::Set)]
     pub playground: bool,
 
     /// Seconds that a request may take.
@@ -127,6 +127,9 @@ pub mod limits {
     /// Bytes of a GraphQL document. Rows belong into variables: parsing a literal costs ten times
     /// as much, and cannot be cut short.
     pub const DOCUMENT: usize = 64 * 1024;
+    /// Fields and fragments of a document, fragments counted wherever they are spread: more than
+    /// its complexity could be, and still walked within milliseconds.
+    pub const SELECTIONS: usize = 10_000;
     /// Nesting of a query. Introspection needs 13.
     pub const DEPTH: usize = 15;
     /// Fields of a query, nested and aliased ones included.

@@ -113,8 +113,8 @@ pub async fn now<C: ConnectionTrait>(db: &C) -> Result<Millis, DbErr> {
 /// Whether trying again may help: a lock that was not to be had, a deadlock, a lost connection.
 pub fn is_busy(error: &DbErr) -> bool {
     let cause = match error {
-        DbErr::ConnectionAcquire(_) => return true,
-        DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause) => cause,
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::Exec(cause) | DbErr::Query(cause) => cause,
         _ => return false,
     };
     let RuntimeErr::SqlxError(cause) = cause else { return false };

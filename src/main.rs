@@ -107,24 +107,28 @@ async fn connect(database: &DatabaseConfig) -> Result<Db, String> {
 async fn serve(config: Config) -> Outcome {
     config.check()?;
     let listen = config.listen;
+    let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let app = App::new(config).await.map_err(sentence)?;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     tracing::info!("listening on http://{address}");
-    app.run(listener, stop_signal()).await.map_err(|error| error.to_string())?;
+    app.run(listener, stop).await.map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn stop_signal() {
+/// Waits for SIGTERM or SIGINT, from when this is called: one that comes during the start is kept.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 async fn migrate(database: &DatabaseConfig) -> Outcome {

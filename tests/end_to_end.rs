@@ -1,55 +1,32 @@
 //! The real binary, from an empty directory to a whole journal, through restarts and a kill (G9).
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::support::{Backend, TestDatabase, ask, client, create, pull_query};
+use crate::support::{Backend, Process, TestDatabase, ask, client, create, pull_query};
 
 /// A `cairn serve` of its own.
 struct Server {
-    child: Child,
+    process: Process,
     url: String,
 }
 
 impl Server {
     /// Starts it in a folder, and waits until it says where it listens.
-    fn start(folder: &Path, database: Option<&str>) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        command
-            .current_dir(folder)
-            .env("LISTEN", "127.0.0.1:0")
-            .env("NO_COLOR", "1")
-            .env_remove("DATABASE_URL")
-            .stderr(Stdio::piped());
-        if let Some(url) = database {
-            command.env("DATABASE_URL", url);
-        }
-        let mut child = command.spawn().expect("the server starts");
-        let log = BufReader::new(child.stderr.take().expect("its log"));
-        let mut lines = log.lines().map_while(Result::ok);
-        let url = lines
-            .find_map(|line| line.split_once("listening on ").map(|(_, url)| url.trim().to_owned()))
-            .expect("the server says where it listens");
-        // The pipe must not fill up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { child, url }
+    async fn start(folder: &Path, database: Option<&str>) -> Server {
+        let settings: Vec<_> = database.map(|url| ("DATABASE_URL", url)).into_iter().collect();
+        let (process, url) = Process::serve_in(folder, &settings).await;
+        Server { process, url }
     }
 
-    fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("dead");
-    }
-
-    fn stop(mut self) {
-        // SAFETY: the child is ours and has not been waited for.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "a graceful end: {status}");
+    async fn stop(self) {
+        self.process.terminate();
+        let (status, log) = self.process.ended().await;
+        assert!(status.success(), "a graceful end: {status}\n{log}");
     }
 }
 
@@ -112,15 +89,15 @@ async fn log_in(server: &Server) -> Journal {
 async fn whole_journal(database: Option<&str>) {
     let folder = tempfile::tempdir().expect("an empty directory");
     let journal: Json = serde_json::from_str(include_str!("data/journal.json")).expect("JSON");
-    let server = Server::start(folder.path(), database);
+    let server = Server::start(folder.path(), database).await;
     let user = log_in(&server).await;
 
     let first = user.push(&server, user.phone, &journal).await;
     assert_eq!(first["processedCount"], 868);
     assert_eq!(first["successful"].as_array().expect("a list").len(), 868, "{first}");
-    server.stop();
+    server.stop().await;
 
-    let server = Server::start(folder.path(), database);
+    let server = Server::start(folder.path(), database).await;
     assert_eq!(user.push(&server, user.phone, &journal).await, first, "the same answer");
     let all = user.pull(&server, 1000).await;
     assert_eq!(all.len(), 868);
@@ -142,9 +119,9 @@ async fn whole_journal(database: Option<&str>) {
     let clash = user.push(&server, tablet, &edit("title", "Viaduct")).await;
     assert_eq!(clash["conflicts"][0]["status"], "OPEN");
     // What was acknowledged survives a kill.
-    server.kill();
+    server.process.kill().await;
 
-    let server = Server::start(folder.path(), database);
+    let server = Server::start(folder.path(), database).await;
     let rows = user.pull(&server, 100).await;
     let row = &rows[&format!("Memory {memory}")];
     assert_eq!((&row["title"], &row["content"]), (&json!("Aqueduct"), &json!("Stone")));
@@ -152,7 +129,7 @@ async fn whole_journal(database: Option<&str>) {
     let conflicts =
         user.ask(&server, "{ getConflicts(status: OPEN) { entityId } }", json!({})).await;
     assert_eq!(conflicts["getConflicts"][0]["entityId"], memory);
-    server.stop();
+    server.stop().await;
 
     let mut check = Command::new(env!("CARGO_BIN_EXE_cairn"));
     check.arg("check").current_dir(folder.path()).env_remove("DATABASE_URL");
@@ -179,7 +156,7 @@ async fn a_whole_journal_postgres() {
 /// each batch is there whole or not at all.
 async fn killed_while_pushing(database: Option<&str>) {
     let folder = tempfile::tempdir().expect("an empty directory");
-    let mut server = Server::start(folder.path(), database);
+    let mut server = Server::start(folder.path(), database).await;
     let user = log_in(&server).await;
     let mut acknowledged = 0;
     let mut sent = Vec::new();
@@ -219,9 +196,9 @@ async fn killed_while_pushing(database: Option<&str>) {
                 .map(|request| tokio::time::timeout(std::time::Duration::from_millis(5), request)),
         )
         .await;
-        server.kill();
+        server.process.kill().await;
         sent.extend(batches);
-        server = Server::start(folder.path(), database);
+        server = Server::start(folder.path(), database).await;
     }
     let rows = user.pull(&server, 1000).await;
     let mut whole = 0;
@@ -239,7 +216,7 @@ async fn killed_while_pushing(database: Option<&str>) {
         assert_eq!(answer["successful"].as_array().expect("a list").len(), 50);
     }
     assert_eq!(user.pull(&server, 1000).await.len(), sent.len() * 50);
-    server.stop();
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

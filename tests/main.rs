@@ -2,6 +2,8 @@
 
 mod support;
 
+mod accounts;
+mod bad_input;
 mod decision_table;
 mod end_to_end;
 mod g01_nothing_skipped;
@@ -16,4 +18,5 @@ mod g12_overlapping_edits_are_kept;
 mod g14_delete_against_update;
 mod g15_clocks;
 mod g16_nobody_elses_rows;
+mod http;
 mod schema;

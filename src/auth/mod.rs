@@ -9,10 +9,10 @@ mod token;
 use std::time::Duration;
 
 use entity::Millis;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, UpdateStatement};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
@@ -116,17 +116,29 @@ impl Auth {
         let account = known.filter(|account| right && account.is_active).ok_or_else(refused)?;
         let tx = self.db.begin_write().await?;
         let now = db::now(&tx).await?;
-        // The password may have been changed while the old one was checked.
-        let current = Entity::find_by_id(account.id).lock_exclusive().one(&tx).await?;
-        let account = current
-            .filter(|now| now.password_hash == account.password_hash && now.is_active)
-            .ok_or_else(refused)?;
-        let mut changed = account.into_active_model();
-        changed.last_login_at = Set(Some(now));
-        let account = changed.update(&tx).await?;
+        let account = Account { last_login_at: Some(now), ..account };
+        let login = Query::update().table("account").value("last_login_at", now).to_owned();
+        if !self.change_account(&tx, login, &account).await? {
+            return Err(refused());
+        }
         let token = self.begin_session(&tx, account.id, now).await?;
         tx.commit().await?;
         Ok((token, account))
+    }
+
+    /// Changes an account whose password was checked, unless it was changed since: a session that
+    /// began with the old one would outlive it.
+    async fn change_account<C: ConnectionTrait>(
+        &self,
+        tx: &C,
+        mut change: UpdateStatement,
+        account: &Account,
+    ) -> Result<bool, Error> {
+        change
+            .and_where(Expr::col("id").eq(account.id))
+            .and_where(Expr::col("password_hash").eq(&*account.password_hash))
+            .and_where(Expr::col("is_active").eq(true));
+        Ok(tx.execute(&change).await?.rows_affected() == 1)
     }
 
     async fn begin_session<C: ConnectionTrait>(
@@ -192,10 +204,14 @@ impl Auth {
         let password_hash = self.passwords.hash(new).await?;
         let tx = self.db.begin_write().await?;
         let now = db::now(&tx).await?;
-        let mut changed = account.into_active_model();
-        changed.password_hash = Set(password_hash);
-        changed.updated_at = Set(now);
-        let account = changed.update(&tx).await?;
+        let change = Query::update()
+            .table("account")
+            .values([("password_hash", password_hash.into()), ("updated_at", now.into())])
+            .to_owned();
+        if !self.change_account(&tx, change, &account).await? {
+            return Err(Error::bad_input("currentPassword: is wrong"));
+        }
+        let account = Account { updated_at: now, ..account };
         end_sessions(&tx, account.id).await?;
         let token = self.begin_session(&tx, account.id, now).await?;
         tx.commit().await?;

@@ -44,11 +44,9 @@ impl InputType for BulkSyncInput {
     }
 
     fn parse(value: Option<Value>) -> InputValueResult<Self> {
-        let expected =
-            |value: Option<Value>| Err(InputValueError::expected_type(value.unwrap_or_default()));
         let mut map = match value {
             Some(Value::Object(map)) => map,
-            other => return expected(other),
+            other => return Err(InputValueError::expected_type(other.unwrap_or_default())),
         };
         let mut items = Vec::new();
         for kind in kinds::all() {
@@ -57,7 +55,9 @@ impl InputType for BulkSyncInput {
                 Some(Value::List(list)) => list,
                 // GraphQL takes a single item for a list of one.
                 Some(item @ Value::Object(_)) => vec![item],
-                other => return expected(other),
+                Some(_) => {
+                    return Err(InputValueError::custom(format!("{} must be a list", kind.list)));
+                }
             };
             for (index, item) in list.into_iter().enumerate() {
                 match item.into_json() {

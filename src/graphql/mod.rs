@@ -182,6 +182,7 @@ impl Query {
         #[graphql(desc = "Default 100, at most 500.")] limit: Option<i32>,
         #[graphql(desc = "Those older than this conflict.")] after: Option<ID>,
     ) -> Result<Vec<ConflictResult>> {
+        let account = caller(ctx)?.account;
         let limit = match limit {
             None => 100,
             Some(limit) if (1..=limits::CONFLICTS).contains(&limit) => limit as u64,
@@ -198,19 +199,23 @@ impl Query {
             after: optional_uuid("after", after)?,
             limit,
         };
-        conflicts(ctx, &query).await
+        conflicts(ctx, account, &query).await
     }
 
     /// One conflict.
     async fn conflict(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ConflictResult>> {
+        let account = caller(ctx)?.account;
         let id = Some(uuid("id", &id)?);
         let query = ConflictQuery { id, limit: 1, ..ConflictQuery::default() };
-        Ok(conflicts(ctx, &query).await?.pop())
+        Ok(conflicts(ctx, account, &query).await?.pop())
     }
 }
 
-async fn conflicts(ctx: &Context<'_>, query: &ConflictQuery) -> Result<Vec<ConflictResult>> {
-    let account = caller(ctx)?.account;
+async fn conflicts(
+    ctx: &Context<'_>,
+    account: Uuid,
+    query: &ConflictQuery,
+) -> Result<Vec<ConflictResult>> {
     let found = pull::conflicts(services(ctx)?.db.pool(), account, query)
         .await
         .map_err(|error| public(error.into()))?;

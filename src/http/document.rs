@@ -1,30 +1,103 @@
 //! Looks at a GraphQL document before it is executed.
 
+use std::collections::{HashMap, HashSet};
+
 use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection,
-    SelectionSet,
+    Directive, DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
+    Selection, SelectionSet,
 };
-use async_graphql::{Name, Variables};
+use async_graphql::{Name, Positioned, Variables};
 use async_graphql_value::Value;
+
+use crate::config::limits;
 
 /// How deep braces, brackets and parentheses may be nested, before anything is parsed: the parser
 /// calls itself for each.
 const NESTING: usize = 64;
 
-/// Whether the text nests deeper than any sensible query.
+/// Whether the text nests deeper than any sensible query. Brackets in strings and comments do not
+/// count: neither to nest, nor to hide that others do.
 pub fn is_too_deep(text: &str) -> bool {
     let mut depth = 0usize;
-    for byte in text.bytes() {
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '[', '(', '}', ']', ')', '"', '#']) {
+        let (byte, after) = (rest.as_bytes()[at], &rest[at + 1..]);
+        rest = after;
         match byte {
+            b'"' => rest = after_string(after),
+            b'#' => rest = &after[after.find(['\n', '\r']).unwrap_or(after.len())..],
             b'{' | b'[' | b'(' => depth += 1,
-            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
-            _ => {}
+            _ => depth = depth.saturating_sub(1),
         }
         if depth > NESTING {
             return true;
         }
     }
     false
+}
+
+/// What follows a string whose first quote has been read. One that does not end is cut where the
+/// parser would stop.
+fn after_string(text: &str) -> &str {
+    if let Some(block) = text.strip_prefix("\"\"") {
+        let ends = block.match_indices("\"\"\"").map(|(at, _)| at);
+        let end = ends.into_iter().find(|at| !block[..*at].ends_with('\\'));
+        // Without an end it is an empty string, and another begins.
+        return end.map_or(block, |at| &block[at + 3..]);
+    }
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'\n' | b'\r' => return &text[at..],
+            b'"' if !escaped => return &text[at + 1..],
+            _ => escaped = byte == b'\\' && !escaped,
+        }
+    }
+    ""
+}
+
+/// Whether the operations select more than any sensible query when each fragment is put where it is
+/// spread. The validator walks the document like that, and fragments that spread others twice
+/// double its work with every line.
+pub fn is_too_large(document: &ExecutableDocument) -> bool {
+    let mut sizes = Sizes { document, fragments: HashMap::new() };
+    let size = document.operations.iter().fold(0usize, |sum, (_, operation)| {
+        sum.saturating_add(sizes.of(&operation.node.selection_set.node))
+    });
+    size > limits::SELECTIONS
+}
+
+/// The sizes of the fragments that were looked at.
+struct Sizes<'a> {
+    document: &'a ExecutableDocument,
+    fragments: HashMap<&'a Name, usize>,
+}
+
+impl<'a> Sizes<'a> {
+    fn of(&mut self, set: &'a SelectionSet) -> usize {
+        set.items.iter().fold(0, |sum, selection| {
+            let inner = match &selection.node {
+                Selection::Field(field) => self.of(&field.node.selection_set.node),
+                Selection::InlineFragment(inline) => self.of(&inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => {
+                    self.of_fragment(&spread.node.fragment_name.node)
+                }
+            };
+            sum.saturating_add(inner).saturating_add(1)
+        })
+    }
+
+    fn of_fragment(&mut self, name: &Name) -> usize {
+        let Some((name, fragment)) = self.document.fragments.get_key_value(name) else { return 0 };
+        if let Some(size) = self.fragments.get(name) {
+            return *size;
+        }
+        // A fragment that spreads itself finds this; the validator refuses it.
+        self.fragments.insert(name, 0);
+        let size = self.of(&fragment.node.selection_set.node);
+        self.fragments.insert(name, size);
+        size
+    }
 }
 
 /// The type of the operation that would be executed, if it is clear which one.
@@ -41,53 +114,126 @@ pub fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Opti
 /// Removes fields of object literals whose variable was not given. By the specification such a
 /// field counts as omitted; the executor would read it as null, and null clears a field.
 pub fn drop_missing_variables(document: &mut ExecutableDocument, variables: &Variables) {
-    let operations: Vec<&mut OperationDefinition> = match &mut document.operations {
+    let mut operations: Vec<&mut OperationDefinition> = match &mut document.operations {
         DocumentOperations::Single(operation) => vec![&mut operation.node],
         DocumentOperations::Multiple(operations) => {
             operations.values_mut().map(|operation| &mut operation.node).collect()
         }
     };
-    let mut defaulted: Vec<Name> = Vec::new();
-    for operation in &operations {
-        for definition in &operation.variable_definitions {
-            if definition.node.default_value.is_some() {
-                defaulted.push(definition.node.name.node.clone());
-            }
-        }
+    let missing: HashSet<Name> = operations
+        .iter()
+        .flat_map(|operation| &operation.variable_definitions)
+        .map(|definition| &definition.node)
+        .filter(|definition| {
+            definition.default_value.is_none()
+                && definition.var_type.node.nullable
+                && !variables.contains_key(&definition.name.node)
+        })
+        .map(|definition| definition.name.node.clone())
+        .collect();
+    if missing.is_empty() {
+        return;
     }
-    let given = |name: &Name| variables.contains_key(name) || defaulted.contains(name);
-    for operation in operations {
-        in_selections(&mut operation.selection_set.node, &given);
-    }
+    let mut walk = Walk { missing, dropped: HashSet::new(), used: HashSet::new() };
     for fragment in document.fragments.values_mut() {
-        in_selections(&mut fragment.node.selection_set.node, &given);
+        walk.directives(&mut fragment.node.directives);
+        walk.selections(&mut fragment.node.selection_set.node);
+    }
+    let by_fragments = walk.used.clone();
+    for operation in &mut operations {
+        walk.used.clone_from(&by_fragments);
+        walk.directives(&mut operation.directives);
+        walk.selections(&mut operation.selection_set.node);
+        // The validator refuses a variable without any use.
+        operation.variable_definitions.retain(|definition| {
+            let name = &definition.node.name.node;
+            walk.used.contains(name) || !walk.dropped.contains(name)
+        });
     }
 }
 
-fn in_selections(set: &mut SelectionSet, given: &impl Fn(&Name) -> bool) {
-    for selection in &mut set.items {
-        match &mut selection.node {
-            Selection::Field(field) => {
-                for (_, value) in &mut field.node.arguments {
-                    in_value(&mut value.node, given);
+struct Walk {
+    missing: HashSet<Name>,
+    /// Those of which a use was removed.
+    dropped: HashSet<Name>,
+    /// Those of which a use is left.
+    used: HashSet<Name>,
+}
+
+impl Walk {
+    fn selections(&mut self, set: &mut SelectionSet) {
+        for selection in &mut set.items {
+            match &mut selection.node {
+                Selection::Field(field) => {
+                    self.directives(&mut field.node.directives);
+                    self.arguments(&mut field.node.arguments);
+                    self.selections(&mut field.node.selection_set.node);
                 }
-                in_selections(&mut field.node.selection_set.node, given);
+                Selection::InlineFragment(fragment) => {
+                    self.directives(&mut fragment.node.directives);
+                    self.selections(&mut fragment.node.selection_set.node);
+                }
+                Selection::FragmentSpread(spread) => self.directives(&mut spread.node.directives),
             }
-            Selection::InlineFragment(fragment) => {
-                in_selections(&mut fragment.node.selection_set.node, given);
+        }
+    }
+
+    fn directives(&mut self, directives: &mut [Positioned<Directive>]) {
+        for directive in directives {
+            self.arguments(&mut directive.node.arguments);
+        }
+    }
+
+    fn arguments(&mut self, arguments: &mut [(Positioned<Name>, Positioned<Value>)]) {
+        for (_, value) in arguments {
+            self.value(&mut value.node);
+        }
+    }
+
+    fn value(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|_, value| match value {
+                    Value::Variable(name) if self.missing.contains(name) => {
+                        self.dropped.insert(name.clone());
+                        false
+                    }
+                    _ => true,
+                });
+                fields.values_mut().for_each(|value| self.value(value));
             }
-            Selection::FragmentSpread(_) => {}
+            Value::List(values) => values.iter_mut().for_each(|value| self.value(value)),
+            Value::Variable(name) => {
+                self.used.insert(name.clone());
+            }
+            _ => {}
         }
     }
 }
 
-fn in_value(value: &mut Value, given: &impl Fn(&Name) -> bool) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !matches!(value, Value::Variable(name) if !given(name)));
-            fields.values_mut().for_each(|value| in_value(value, given));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_strings_and_comments_neither_nest_nor_hide_nesting() {
+        let many = NESTING + 1;
+        let closers = [r#"x(y:")")"#, r#"x(y:"\")")"#, r#"x(y:"""")""")"#, "x()#)\n", "x()#)\r"];
+        for closer in closers {
+            assert!(is_too_deep(&format!("{{{closer}").repeat(many)), "{closer}");
         }
-        Value::List(values) => values.iter_mut().for_each(|value| in_value(value, given)),
-        _ => {}
+        assert!(
+            is_too_deep(&format!(r#"{{a(x: ["""{}"#, "{a".repeat(many))),
+            "a block without end"
+        );
+        let openers = "(".repeat(many);
+        for text in [
+            format!(r#"{{a(x: "{openers}")}}"#),
+            format!(r#"{{a(x: "\"{openers}")}}"#),
+            format!(r#"{{a(x: """{openers}" \"""{openers}""")}}"#),
+            format!("{{a # {openers}\n}}"),
+        ] {
+            assert!(!is_too_deep(&text), "{text}");
+        }
     }
 }

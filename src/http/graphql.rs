@@ -4,15 +4,19 @@
 //! A request that cannot be executed is 400. One that is executed is 200, whatever its fields say;
 //! clients that accept nothing but `application/json` get 200 for every well-formed request.
 
+use std::error::Error as StdError;
+
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{ErrorExtensionValues, Request, Response as Answer, ServerError, Value};
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use serde::Deserialize;
 use serde_json::json as json_value;
+use tower_http::timeout::TimeoutError;
 
 use super::{Context, LoggedUser, document, json};
 use crate::auth::Caller;
@@ -31,14 +35,7 @@ pub async fn post(
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
-            let status = axum::response::IntoResponse::into_response(rejection).status();
-            let error = match status {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::new(
-                    Code::Limit,
-                    format!("a request may have {} bytes; send the batch in parts", limits::BODY),
-                ),
-                _ => Error::bad_input("the body of the request could not be read"),
-            };
+            let (status, error) = unread(&rejection);
             return refusal(media, status, error);
         }
     };
@@ -46,7 +43,16 @@ pub async fn post(
         let error = Error::bad_input("send the request as application/json");
         return refusal(media, StatusCode::UNSUPPORTED_MEDIA_TYPE, error);
     }
+    // A list would be read as the fields in order, and is a batch elsewhere: neither is meant here.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        let error = Error::bad_input("the body is no GraphQL request: send one JSON object");
+        return refusal(media, StatusCode::BAD_REQUEST, error);
+    }
     match serde_json::from_slice::<Request>(&body) {
+        Ok(request) if request.query.is_empty() => {
+            let error = Error::bad_input("the body is no GraphQL request: give `query`");
+            refusal(media, StatusCode::BAD_REQUEST, error)
+        }
         Ok(request) => execute(context, headers, media, request, false).await,
         Err(error) => {
             let message = format!("the body is no GraphQL request: {error}");
@@ -55,19 +61,47 @@ pub async fn post(
     }
 }
 
+/// Why a body could not be read.
+fn unread(rejection: &BytesRejection) -> (StatusCode, Error) {
+    let mut causes =
+        std::iter::successors(Some(rejection as &dyn StdError), |&error| error.source());
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = format!("a request may have {} bytes; send the batch in parts", limits::BODY);
+        (StatusCode::PAYLOAD_TOO_LARGE, Error::new(Code::Limit, message))
+    } else if causes.any(|cause| cause.is::<TimeoutError>()) {
+        (StatusCode::REQUEST_TIMEOUT, Error::bad_input("the body of the request stopped coming"))
+    } else {
+        let error = Error::bad_input("the body of the request could not be read");
+        (StatusCode::BAD_REQUEST, error)
+    }
+}
+
+/// The parameters of a GET. `variables` is JSON; `extensions` mean nothing here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parameters {
+    query: String,
+    operation_name: Option<String>,
+    variables: Option<String>,
+}
+
 pub async fn get(
     State(context): State<Context>,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Response {
     let Some(media) = accepted(&headers) else { return not_acceptable() };
-    match async_graphql::http::parse_query_string(&query.unwrap_or_default()) {
-        Ok(request) => execute(context, headers, media, request, true).await,
-        Err(_) => {
-            let error = Error::bad_input("the URL holds no GraphQL request: give `query`");
-            refusal(media, StatusCode::BAD_REQUEST, error)
-        }
-    }
+    let refused =
+        |message: &str| refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message));
+    let Ok(Query(Parameters { query, operation_name, variables })) = parameters else {
+        return refused("the URL holds no GraphQL request: give `query`");
+    };
+    let Ok(variables) = variables.map(|json| serde_json::from_str(&json)).transpose() else {
+        return refused("`variables` must be a JSON object");
+    };
+    let mut request = Request::new(query).variables(variables.unwrap_or_default());
+    request.operation_name = operation_name.filter(|name| !name.is_empty());
+    execute(context, headers, media, request, true).await
 }
 
 async fn execute(
@@ -90,12 +124,14 @@ async fn execute(
     }
     let mut parsed = match parse_query(&request.query) {
         Ok(parsed) => parsed,
-        // Not `request_error`: text that does not parse is 400 for every client.
         Err(error) => {
             let error = Error::bad_input(format!("the document cannot be read: {error}"));
             return refused(error);
         }
     };
+    if document::is_too_large(&parsed) {
+        return refused(Error::new(Code::Limit, "the document selects too much"));
+    }
     let operation = document::operation_type(&parsed, request.operation_name.as_deref());
     if only_queries && !matches!(operation, None | Some(OperationType::Query)) {
         let error = Error::bad_input("only queries can be sent by GET; send this by POST");
@@ -201,25 +237,33 @@ fn not_acceptable() -> Response {
     refusal(JSON, StatusCode::NOT_ACCEPTABLE, error)
 }
 
-/// The media type of the answer: the first that the client accepts and the server has. None: the
-/// client accepts neither.
+/// The media type of the answer: the one with the highest weight that the server has, of several
+/// the first. None: the client accepts neither.
 fn accepted(headers: &HeaderMap) -> Option<&'static str> {
     let mut ranges = headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-        .filter(|range| !range.is_empty())
+        .filter(|range| !range.trim().is_empty())
         .peekable();
     if ranges.peek().is_none() {
         return Some(JSON);
     }
-    ranges.find_map(|range| match range.as_str() {
-        "application/graphql-response+json" => Some(GRAPHQL),
-        "application/json" | "application/*" | "*/*" => Some(JSON),
-        _ => None,
-    })
+    let mut best = (0.0, None);
+    for range in ranges {
+        let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let media = match parts.next().unwrap_or_default().as_str() {
+            "application/graphql-response+json" => GRAPHQL,
+            "application/json" | "application/*" | "*/*" => JSON,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if weight > best.0 {
+            best = (weight, Some(media));
+        }
+    }
+    best.1
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -18,6 +18,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::CompressionLevel;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -57,14 +58,20 @@ pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
                 .max_age(Duration::from_secs(3600)),
         );
     }
+    guarded(router, timeout).with_state(context)
+}
+
+/// Puts what protects the server and tells about it around the routes.
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, timeout: Duration) -> Router<S> {
     router
         .layer(CompressionLayer::new().gzip(true).zstd(true).quality(CompressionLevel::Fastest))
         // Counted after unpacking: a small body must not grow without bound.
         .layer(DefaultBodyLimit::max(limits::BODY))
         .layer(RequestDecompressionLayer::new())
+        // Between two pieces of a body: a slow line may take its time, a dead one may not.
+        .layer(RequestBodyTimeoutLayer::new(timeout))
         .layer(CatchPanicLayer::custom(|_| graphql::internal()))
         .layer(middleware::from_fn(log))
-        .with_state(context)
 }
 
 /// Whether the server can do its work: the database answers.
@@ -127,4 +134,25 @@ fn json(status: StatusCode, media_type: &'static str, body: serde_json::Value) -
     let mut response = (status, Json(body)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_that_tells_nothing() {
+        let routes = Router::new().route("/", get(|| async { panic!("the secret cause") as () }));
+        let request = Request::new(Body::empty());
+        let response = guarded(routes, Duration::MAX).oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = to_bytes(response.into_body(), 1000).await.expect("a body");
+        let answer: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "INTERNAL");
+        assert!(!answer.to_string().contains("secret"), "{answer}");
+    }
 }

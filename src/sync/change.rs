@@ -126,10 +126,9 @@ fn read_change(
     let invalid = |message: &str| Refusal::new(ErrorCode::Validation, message);
     let operation =
         operation.ok_or_else(|| invalid("operation: must be CREATE, UPDATE or DELETE"))?;
-    if let Some(id) = json.get("operationId").filter(|id| !id.is_null()) {
-        if !id.as_str().is_some_and(is_operation_id) {
-            return Err(invalid("operationId: must be 1 to 128 characters, not beginning with ~"));
-        }
+    let given = json.get("operationId").filter(|id| !id.is_null());
+    if given.is_some_and(|id| !id.as_str().is_some_and(is_operation_id)) {
+        return Err(invalid("operationId: must be 1 to 128 characters, not beginning with ~"));
     }
     let id = match json.get("id").filter(|id| !id.is_null()) {
         Some(id) => id

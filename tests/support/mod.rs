@@ -2,6 +2,7 @@
 
 mod device;
 mod postgres;
+mod process;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use device::{Device, Pushed, create, delete, pull_query, update};
+pub use process::Process;
 
 /// Defines a test that runs on both databases.
 #[macro_export]
@@ -53,6 +55,10 @@ macro_rules! both {
 pub enum Backend {
     Sqlite,
     Postgres,
+}
+
+impl Backend {
+    pub const ALL: [Backend; 2] = [Backend::Sqlite, Backend::Postgres];
 }
 
 /// A database of its own, empty but for the schema; gone with the test.

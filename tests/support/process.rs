@@ -1,0 +1,97 @@
+//! The real binary, for what only a process can show: its log, its start and its end.
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+/// A running `cairn`. It is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    log: watch::Receiver<String>,
+}
+
+/// Far more than a slow machine needs; only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Process {
+    /// Starts it with these settings and nothing else in its environment.
+    pub fn spawn(settings: &[(&str, &str)]) -> Process {
+        Process::spawn_in(&std::env::temp_dir(), settings)
+    }
+
+    /// The same, in a folder.
+    pub fn spawn_in(folder: &Path, settings: &[(&str, &str)]) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
+            .current_dir(folder)
+            .env_clear()
+            .env("NO_COLOR", "1")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("cairn starts");
+        let (told, log) = watch::channel(String::new());
+        let stderr = child.stderr.take().expect("its standard error");
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                told.send_modify(|log| {
+                    log.push_str(&line);
+                    log.push('\n');
+                });
+            }
+        });
+        Process { child, log }
+    }
+
+    /// Starts the server on a free port, and gives its URL.
+    pub async fn serve(settings: &[(&str, &str)]) -> (Process, String) {
+        Process::serve_in(&std::env::temp_dir(), settings).await
+    }
+
+    /// The same, in a folder.
+    pub async fn serve_in(folder: &Path, settings: &[(&str, &str)]) -> (Process, String) {
+        let settings = [&[("LISTEN", "127.0.0.1:0")], settings].concat();
+        let mut process = Process::spawn_in(folder, &settings);
+        let log = process.logged("listening on ").await;
+        let address = log.split("listening on ").nth(1).expect("an address");
+        let url = address.split_whitespace().next().expect("an address").to_owned();
+        (process, url)
+    }
+
+    /// Waits until the log holds this, and gives all of it.
+    pub async fn logged(&mut self, text: &str) -> String {
+        let said = self.log.wait_for(|log| log.contains(text));
+        let said = tokio::time::timeout(PATIENCE, said).await.is_ok_and(|said| said.is_ok());
+        let log = self.log.borrow().clone();
+        assert!(said, "the log never said {text:?}:\n{log}");
+        log
+    }
+
+    /// Kills it at once, and waits until it is dead.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let pid = self.child.id().expect("it runs");
+        // SAFETY: kill touches no memory.
+        assert_eq!(unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) }, 0);
+    }
+
+    /// Waits for its end, and gives everything that it logged.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = status.expect("it ends").expect("it can be waited for");
+        // The sender is gone when the last line has been read.
+        while self.log.changed().await.is_ok() {}
+        (status, self.log.borrow().clone())
+    }
+}
