@@ -4,3 +4,4 @@ mod support;
 
 mod g11_disjoint_edits_merge;
 mod schema;
+mod statements;
