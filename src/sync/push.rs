@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use entity::Millis;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use entity::{Millis, buried, conflict_edit, link};
+use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -235,11 +235,11 @@ impl Loader<'_> {
         use entity::receipt::{Column, Entity};
         let keys: Vec<String> = items.iter().map(|item| item.operation_key.clone()).collect();
         let Sender { account, device } = self.world.sender;
-        for keys in store::in_lists(&keys) {
+        for among in store::in_lists(self.tx, Column::OperationId, &keys) {
             let found = Entity::find()
                 .filter(Column::AccountId.eq(account))
                 .filter(Column::DeviceId.eq(device.unwrap_or_default()))
-                .filter(Column::OperationId.is_in(keys))
+                .filter(among)
                 .all(self.tx)
                 .await?;
             for model in found {
@@ -312,9 +312,8 @@ impl Loader<'_> {
             .filter(|key| !self.world.rows.contains_key(key))
             .map(|(_, id)| *id)
             .collect();
-        for ids in store::in_lists(&missing) {
-            use entity::buried::{Column, Entity};
-            for model in Entity::find().filter(Column::EntityId.is_in(ids)).all(self.tx).await? {
+        for among in store::in_lists(self.tx, buried::Column::EntityId, &missing) {
+            for model in buried::Entity::find().filter(among).all(self.tx).await? {
                 let row = unearthed(model)?;
                 let key = row.key();
                 if targets.contains(&key) {
@@ -333,9 +332,8 @@ impl Loader<'_> {
             })
             .map(|change| change.id)
             .collect();
-        for ids in store::in_lists(&new) {
-            use entity::scope::{Column, Entity};
-            let taken = Entity::find().filter(Column::Id.is_in(ids)).all(self.tx).await?;
+        for among in store::in_lists(self.tx, entity::scope::Column::Id, &new) {
+            let taken = entity::scope::Entity::find().filter(among).all(self.tx).await?;
             self.world.taken.extend(taken.into_iter().map(|scope| scope.id));
         }
         Ok(())
@@ -393,9 +391,8 @@ impl Loader<'_> {
         targets.sort_unstable();
         targets.dedup();
         let mut sources: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for ids in store::in_lists(&targets) {
-            use entity::link::{Column, Entity};
-            for link in Entity::find().filter(Column::TargetId.is_in(ids)).all(self.tx).await? {
+        for among in store::in_lists(self.tx, link::Column::TargetId, &targets) {
+            for link in link::Entity::find().filter(among).all(self.tx).await? {
                 sources.entry(link.source_id).or_default().push(link.target_id);
             }
         }
@@ -421,10 +418,10 @@ impl Loader<'_> {
             .chain(self.world.buried.iter().map(|(_, id)| *id))
             .collect();
         let mut found = Vec::new();
-        for ids in store::in_lists(&ids) {
-            use entity::conflict::{Column, Entity};
+        use entity::conflict::{Column, Entity};
+        for among in store::in_lists(self.tx, Column::EntityId, &ids) {
             let models = Entity::find()
-                .filter(Column::EntityId.is_in(ids))
+                .filter(among)
                 .filter(Column::Status.eq(super::ConflictStatus::Open.name()))
                 .all(self.tx)
                 .await?;
@@ -434,9 +431,8 @@ impl Loader<'_> {
         }
         let conflicts: Vec<Uuid> = found.iter().map(|conflict| conflict.id).collect();
         let mut senders: HashMap<Uuid, Vec<(Uuid, Option<Uuid>)>> = HashMap::new();
-        for ids in store::in_lists(&conflicts) {
-            use entity::conflict_edit::{Column, Entity};
-            for edit in Entity::find().filter(Column::ConflictId.is_in(ids)).all(self.tx).await? {
+        for among in store::in_lists(self.tx, conflict_edit::Column::ConflictId, &conflicts) {
+            for edit in conflict_edit::Entity::find().filter(among).all(self.tx).await? {
                 senders
                     .entry(edit.conflict_id)
                     .or_default()
@@ -699,11 +695,8 @@ async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr>
         .collect();
     let old: Vec<Uuid> =
         plan.links.iter().map(|(id, _)| *id).filter(|id| !created.contains(id)).collect();
-    for ids in store::in_lists(&old) {
-        let delete = Query::delete()
-            .from_table("link")
-            .and_where(Expr::col("source_id").is_in(ids))
-            .to_owned();
+    for among in store::in_lists(tx, "source_id", &old) {
+        let delete = Query::delete().from_table("link").and_where(among).to_owned();
         tx.execute(&delete).await?;
     }
     let links = plan.links.iter().flat_map(|(source, targets)| {
@@ -726,9 +719,9 @@ async fn answered_conflicts(
         .collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
     let mut found = Vec::new();
-    for ids in store::in_lists(&ids) {
-        use entity::conflict::{Column, Entity};
-        for model in Entity::find().filter(Column::Id.is_in(ids)).all(tx).await? {
+    use entity::conflict::{Column, Entity};
+    for among in store::in_lists(tx, Column::Id, &ids) {
+        for model in Entity::find().filter(among).all(tx).await? {
             found.push(store::read_conflict(model)?);
         }
     }
@@ -746,11 +739,11 @@ pub async fn current_versions<C: ConnectionTrait>(
     for entity_type in present {
         let ids: Vec<Uuid> =
             conflicts.iter().filter(|c| c.key.0 == entity_type).map(|c| c.key.1).collect();
-        for ids in store::in_lists(&ids) {
+        for among in store::in_lists(db, "id", &ids) {
             let select = Query::select()
                 .columns(["id", "sync_version"])
                 .from(entity_type.kind().table)
-                .and_where(Expr::col("id").is_in(ids))
+                .and_where(among)
                 .to_owned();
             for row in db.query_all(&select).await? {
                 versions.insert((entity_type, row.try_get_by_index(0)?), row.try_get_by_index(1)?);

@@ -84,7 +84,7 @@ pub async fn lock<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<HashMap<Uu
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
-    for chunk in store::in_lists(&ids) {
+    for chunk in store::padded(&ids) {
         let mut select = Query::select();
         select
             .columns(["id", "head", "head_at"])
@@ -109,11 +109,11 @@ pub async fn lock<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<HashMap<Uu
 /// Of these scopes, those that have more than one member.
 pub async fn shared<C: ConnectionTrait>(db: &C, ids: &[Uuid]) -> Result<Vec<Uuid>, DbErr> {
     let mut found = Vec::new();
-    for ids in store::in_lists(ids) {
+    for among in store::in_lists(db, "scope_id", ids) {
         let select = Query::select()
             .column("scope_id")
             .from("membership")
-            .and_where(Expr::col("scope_id").is_in(ids))
+            .and_where(among)
             .and_where(Expr::col("removed_at").is_null())
             .add_group_by([Expr::col("scope_id")])
             .and_having(Expr::col("account_id").count().gt(1))
