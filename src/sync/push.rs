@@ -114,8 +114,7 @@ async fn try_push(db: &Db, batch: &Batch, scopes: &BTreeSet<Uuid>) -> Result<Att
     let locked = scope::lock(&tx, &wanted).await?;
     let now = db::now(&tx).await?;
     let reading = Reading { sender: batch.sender, now, max_skew: batch.max_skew };
-    let items: Vec<Item> =
-        batch.items.iter().map(|raw| change::read(raw.clone(), reading)).collect();
+    let items: Vec<Item> = batch.items.iter().map(|raw| change::read(raw, reading)).collect();
     let mut world = Loader::load(&tx, batch, &items, now).await?;
 
     let needed = needed_scopes(&world);
