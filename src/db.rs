@@ -100,6 +100,13 @@ pub fn one_writer<C: ConnectionTrait>(db: &C) -> bool {
     db.get_database_backend() == DbBackend::Sqlite
 }
 
+/// Whether a list of values can be given as one. PostgreSQL keeps plans of its statements; with the
+/// values one by one, and statistics too young to choose the index, such a plan reads the table and
+/// compares each row with the whole list.
+pub fn has_arrays<C: ConnectionTrait>(db: &C) -> bool {
+    db.get_database_backend() == DbBackend::Postgres
+}
+
 /// The database's clock. Several instances share it.
 pub async fn now<C: ConnectionTrait>(db: &C) -> Result<Millis, DbErr> {
     let sql = match db.get_database_backend() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::support::{Backend, Process, TestDatabase, ask, client, create, pull_query};
+use crate::support::{Backend, PUSH, Process, TestDatabase, ask, client, create, pull_query};
 
 /// A `cairn serve` of its own.
 struct Server {
@@ -29,11 +29,6 @@ impl Server {
         assert!(status.success(), "a graceful end: {status}\n{log}");
     }
 }
-
-const PUSH: &str = "mutation($input: BulkSyncInput!, $deviceId: ID) {
-    bulkSync(input: $input, deviceId: $deviceId) {
-        successful { entityType entityId syncVersion index operationId operation }
-        conflicts { id status } failed { code error } processedCount } }";
 
 struct Journal {
     token: String,

@@ -20,3 +20,4 @@ mod g15_clocks;
 mod g16_nobody_elses_rows;
 mod http;
 mod schema;
+mod statements;

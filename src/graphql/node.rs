@@ -477,12 +477,12 @@ impl Writer<'_> {
     async fn usage(&self, rows: &[Row]) -> Result<Vec<Vec<u8>>, Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut counts: HashMap<Uuid, i64> = HashMap::new();
-        for ids in store::in_lists(&ids) {
+        for among in store::in_lists(self.db.pool(), "target_id", &ids) {
             let select = Query::select()
                 .column("target_id")
                 .expr(Expr::col("source_id").count())
                 .from("link")
-                .and_where(Expr::col("target_id").is_in(ids))
+                .and_where(among)
                 .and_where(self.sees_source("link"))
                 .add_group_by([Expr::col("target_id")])
                 .to_owned();
@@ -520,7 +520,7 @@ impl Writer<'_> {
     /// What is carried together with each of these.
     async fn together(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Uuid>>, Error> {
         let mut found: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for ids in store::in_lists(ids) {
+        for among in store::in_lists(self.db.pool(), ("a", "target_id"), ids) {
             let select = Query::select()
                 .distinct()
                 .columns([("a", "target_id"), ("b", "target_id")])
@@ -531,7 +531,7 @@ impl Writer<'_> {
                     "b",
                     Expr::col(("b", "source_id")).equals(("a", "source_id")),
                 )
-                .and_where(Expr::col(("a", "target_id")).is_in(ids))
+                .and_where(among)
                 .and_where(Expr::col(("b", "target_id")).not_equals(("a", "target_id")))
                 .and_where(self.sees_source("a"))
                 .to_owned();

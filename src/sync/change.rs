@@ -82,9 +82,10 @@ pub struct Reading {
 const MAX_OPERATION_ID: usize = 128;
 
 /// Reads one item.
-pub fn read(raw: RawItem, reading: Reading) -> Item {
+pub fn read(raw: &RawItem, reading: Reading) -> Item {
     let RawItem { entity_type, index, json } = raw;
-    let hash = hash(entity_type, &json);
+    let (entity_type, index) = (*entity_type, *index);
+    let hash = hash(entity_type, json);
     let derived = derive_id(reading.sender, hash);
     let operation_id = json.get("operationId").and_then(Json::as_str).map(str::to_owned);
     let operation = json.get("operation").and_then(Json::as_str).and_then(Operation::from_name);
@@ -97,7 +98,7 @@ pub fn read(raw: RawItem, reading: Reading) -> Item {
         None if operation == Some(Operation::Create) => derived.to_string(),
         None => "unknown".into(),
     };
-    let change = read_change(entity_type, operation, derived, &json, reading);
+    let change = read_change(entity_type, operation, derived, json, reading);
     Item {
         entity_type,
         index,

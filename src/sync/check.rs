@@ -372,10 +372,8 @@ impl Checker<'_> {
             .map(|row| row.id)
             .collect();
         let mut stored: HashMap<Uuid, BTreeSet<Uuid>> = HashMap::new();
-        for ids in store::in_lists(&ids) {
-            for link in
-                Entity::find().filter(Column::SourceId.is_in(ids)).all(self.db.pool()).await?
-            {
+        for among in store::in_lists(self.db.pool(), Column::SourceId, &ids) {
+            for link in Entity::find().filter(among).all(self.db.pool()).await? {
                 stored.entry(link.source_id).or_default().insert(link.target_id);
             }
         }

@@ -141,9 +141,8 @@ async fn bury(tx: &DatabaseTransaction, kind: &kinds::Kind, before: Millis) -> R
     store::upsert::<entity::buried::Entity, _>(tx, graves.collect()).await?;
     let mut removed = 0;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    for ids in store::in_lists(&ids) {
-        let delete =
-            Query::delete().from_table(kind.table).and_where(Expr::col("id").is_in(ids)).to_owned();
+    for among in store::in_lists(tx, "id", &ids) {
+        let delete = Query::delete().from_table(kind.table).and_where(among).to_owned();
         removed += tx.execute(&delete).await?.rows_affected();
     }
     Ok(removed)

@@ -213,12 +213,12 @@ async fn seen_at<C: ConnectionTrait>(
         .collect();
     let ids: Vec<Uuid> = known.iter().map(|scope| scope.id).collect();
     let mut seqs: HashMap<Uuid, i64> = HashMap::new();
-    for ids in store::in_lists(&ids) {
+    for among in store::in_lists(tx, "scope_id", &ids) {
         let select = Query::select()
             .column("scope_id")
             .expr(Expr::col("seq").max())
             .from("tick")
-            .and_where(Expr::col("scope_id").is_in(ids))
+            .and_where(among)
             .and_where(Expr::col("at").lt(since))
             .add_group_by([Expr::col("scope_id")])
             .to_owned();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use entity::Millis;
+use entity::{Millis, buried, link};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 use tokio::time::timeout;
@@ -194,12 +194,12 @@ async fn locate(db: &Db, batch: &Batch) -> Result<BTreeSet<Uuid>, DbErr> {
     let mut scopes = BTreeSet::new();
     for (entity_type, ids) in ids {
         let ids: Vec<Uuid> = ids.into_iter().collect();
-        for ids in store::in_lists(&ids) {
+        for among in store::in_lists(db.pool(), "id", &ids) {
             let select = Query::select()
                 .distinct()
                 .column("scope_id")
                 .from(entity_type.kind().table)
-                .and_where(Expr::col("id").is_in(ids))
+                .and_where(among)
                 .to_owned();
             for row in db.pool().query_all(&select).await? {
                 scopes.insert(row.try_get_by_index(0)?);
@@ -214,8 +214,7 @@ async fn try_push(db: &Db, batch: &Batch, scopes: &scope::ToLock) -> Result<Atte
     let locked = scope::lock(&tx, batch.sender.account, scopes).await?;
     let now = db::now(&tx).await?;
     let reading = Reading { sender: batch.sender, now, max_skew: batch.max_skew };
-    let items: Vec<Item> =
-        batch.items.iter().map(|raw| change::read(raw.clone(), reading)).collect();
+    let items: Vec<Item> = batch.items.iter().map(|raw| change::read(raw, reading)).collect();
     let mut world = Loader::load(&tx, batch, &items, now).await?;
 
     let needed = needed_scopes(&world);
@@ -319,11 +318,11 @@ impl Loader<'_> {
         use entity::receipt::{Column, Entity};
         let keys: Vec<String> = items.iter().map(|item| item.operation_key.clone()).collect();
         let Sender { account, device } = self.world.sender;
-        for keys in store::in_lists(&keys) {
+        for among in store::in_lists(self.tx, Column::OperationId, &keys) {
             let found = Entity::find()
                 .filter(Column::AccountId.eq(account))
                 .filter(Column::DeviceId.eq(device.unwrap_or_default()))
-                .filter(Column::OperationId.is_in(keys))
+                .filter(among)
                 .all(self.tx)
                 .await?;
             for model in found {
@@ -397,9 +396,8 @@ impl Loader<'_> {
             .filter(|key| !self.world.rows.contains_key(key))
             .map(|(_, id)| *id)
             .collect();
-        for ids in store::in_lists(&missing) {
-            use entity::buried::{Column, Entity};
-            for model in Entity::find().filter(Column::EntityId.is_in(ids)).all(self.tx).await? {
+        for among in store::in_lists(self.tx, buried::Column::EntityId, &missing) {
+            for model in buried::Entity::find().filter(among).all(self.tx).await? {
                 let row = unearthed(model)?;
                 let key = row.key();
                 if targets.contains(&key) {
@@ -418,9 +416,8 @@ impl Loader<'_> {
             })
             .map(|change| change.id)
             .collect();
-        for ids in store::in_lists(&new) {
-            use entity::scope::{Column, Entity};
-            let taken = Entity::find().filter(Column::Id.is_in(ids)).all(self.tx).await?;
+        for among in store::in_lists(self.tx, entity::scope::Column::Id, &new) {
+            let taken = entity::scope::Entity::find().filter(among).all(self.tx).await?;
             self.world.taken.extend(taken.into_iter().map(|scope| scope.id));
         }
         Ok(())
@@ -467,9 +464,9 @@ impl Loader<'_> {
         // What moves may come back to where it was.
         let moving: Vec<Uuid> = self.world.rows.keys().map(|(_, id)| *id).collect();
         if moves {
-            for ids in store::in_lists(&moving) {
-                use entity::deletion::{Column, Entity};
-                let found = Entity::find().filter(Column::EntityId.is_in(ids)).all(self.tx).await?;
+            use entity::deletion::{Column, Entity};
+            for among in store::in_lists(self.tx, Column::EntityId, &moving) {
+                let found = Entity::find().filter(among).all(self.tx).await?;
                 for entry in found {
                     let key = (entity_type(&entry.kind)?, entry.entity_id);
                     self.world.departed.insert((entry.scope_id, key), entry.entered_seq);
@@ -514,9 +511,8 @@ impl Loader<'_> {
         targets.sort_unstable();
         targets.dedup();
         let mut sources: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for ids in store::in_lists(&targets) {
-            use entity::link::{Column, Entity};
-            for link in Entity::find().filter(Column::TargetId.is_in(ids)).all(self.tx).await? {
+        for among in store::in_lists(self.tx, link::Column::TargetId, &targets) {
+            for link in link::Entity::find().filter(among).all(self.tx).await? {
                 sources.entry(link.source_id).or_default().push(link.target_id);
             }
         }
@@ -542,10 +538,10 @@ impl Loader<'_> {
             .chain(self.world.buried.iter().map(|(_, id)| *id))
             .collect();
         let mut found = Vec::new();
-        for ids in store::in_lists(&ids) {
-            use entity::conflict::{Column, Entity};
+        use entity::conflict::{Column, Entity};
+        for among in store::in_lists(self.tx, Column::EntityId, &ids) {
             let models = Entity::find()
-                .filter(Column::EntityId.is_in(ids))
+                .filter(among)
                 .filter(Column::Status.eq(super::ConflictStatus::Open.name()))
                 .all(self.tx)
                 .await?;
@@ -555,12 +551,12 @@ impl Loader<'_> {
         }
         let conflicts: Vec<Uuid> = found.iter().map(|conflict| conflict.id).collect();
         let mut senders: HashMap<Uuid, Senders> = HashMap::new();
-        for ids in store::in_lists(&conflicts) {
+        for among in store::in_lists(self.tx, "conflict_id", &conflicts) {
             let select = Query::select()
                 .distinct()
                 .columns(["conflict_id", "account_id", "device_id"])
                 .from("conflict_edit")
-                .and_where(Expr::col("conflict_id").is_in(ids))
+                .and_where(among)
                 .to_owned();
             for row in self.tx.query_all(&select).await? {
                 let device: Uuid = row.try_get_by_index(2)?;
@@ -824,11 +820,8 @@ async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr>
         .collect();
     let old: Vec<Uuid> =
         plan.links.iter().map(|(id, _)| *id).filter(|id| !created.contains(id)).collect();
-    for ids in store::in_lists(&old) {
-        let delete = Query::delete()
-            .from_table("link")
-            .and_where(Expr::col("source_id").is_in(ids))
-            .to_owned();
+    for among in store::in_lists(tx, "source_id", &old) {
+        let delete = Query::delete().from_table("link").and_where(among).to_owned();
         tx.execute(&delete).await?;
     }
     let links = plan.links.iter().flat_map(|(source, targets)| {
@@ -851,9 +844,9 @@ async fn answered_conflicts(
         .collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
     let mut found = Vec::new();
-    for ids in store::in_lists(&ids) {
-        use entity::conflict::{Column, Entity};
-        for model in Entity::find().filter(Column::Id.is_in(ids)).all(tx).await? {
+    use entity::conflict::{Column, Entity};
+    for among in store::in_lists(tx, Column::Id, &ids) {
+        for model in Entity::find().filter(among).all(tx).await? {
             found.push(store::read_conflict(model)?);
         }
     }
@@ -871,11 +864,11 @@ pub async fn current_versions<C: ConnectionTrait>(
     for entity_type in present {
         let ids: Vec<Uuid> =
             conflicts.iter().filter(|c| c.key.0 == entity_type).map(|c| c.key.1).collect();
-        for ids in store::in_lists(&ids) {
+        for among in store::in_lists(db, "id", &ids) {
             let select = Query::select()
                 .columns(["id", "sync_version"])
                 .from(entity_type.kind().table)
-                .and_where(Expr::col("id").is_in(ids))
+                .and_where(among)
                 .to_owned();
             for row in db.query_all(&select).await? {
                 versions.insert((entity_type, row.try_get_by_index(0)?), row.try_get_by_index(1)?);

@@ -97,7 +97,7 @@ pub async fn lock<C: ConnectionTrait>(
         .and_where(Expr::col(("membership", "scope_id")).equals(("scope", "id")))
         .and_where(Expr::col(("membership", "account_id")).eq(account))
         .to_owned();
-    for chunk in store::in_lists(&ids) {
+    for chunk in store::padded(&ids) {
         let mut allowed = Cond::any().add(Expr::exists(member.clone()));
         if !scopes.found.is_empty() {
             allowed = allowed.add(Expr::col(("scope", "id")).is_in(scopes.found.iter().copied()));
@@ -152,12 +152,12 @@ pub async fn shared<C: ConnectionTrait>(
     ids: &[Uuid],
 ) -> Result<Vec<Uuid>, DbErr> {
     let mut found = Vec::new();
-    for ids in store::in_lists(ids) {
+    for among in store::in_lists(db, "scope_id", ids) {
         let select = Query::select()
             .distinct()
             .column("scope_id")
             .from("membership")
-            .and_where(Expr::col("scope_id").is_in(ids))
+            .and_where(among)
             .and_where(Expr::col("removed_at").is_null())
             .and_where(Expr::col("account_id").ne(account))
             .to_owned();

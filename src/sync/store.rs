@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{
-    Alias, CaseStatement, ColumnType, Cond, Expr, ExprTrait, InsertStatement, OnConflict, Query,
-    SelectStatement, UpdateStatement,
+    Alias, CaseStatement, ColumnType, Cond, Expr, ExprTrait, InsertStatement, IntoColumnRef,
+    OnConflict, Query, SelectStatement, UpdateStatement, extension::postgres::PgFunc,
 };
 use sea_orm::{
     ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn,
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::conflict::{Conflict, Resolution};
 use super::row::{Key, Revision, Row};
 use super::{ConflictType, Operation, Status, Strategy};
+use crate::db;
 use crate::kinds::{Content, EntityType, Field, FieldType, Kind, Value};
 
 /// Rows in one INSERT; a power of two.
@@ -40,14 +41,29 @@ pub fn chunks<T>(mut list: &[T], largest: usize) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Cuts values into chunks for IN lists, filled up to a power of two.
-pub fn in_lists<T: Clone>(list: &[T]) -> impl Iterator<Item = Vec<T>> {
+/// Cuts values into chunks, filled up to a power of two.
+pub fn padded<T: Clone>(list: &[T]) -> impl Iterator<Item = Vec<T>> {
     list.chunks(IN_VALUES).map(|chunk| {
         let mut chunk = chunk.to_vec();
         if let Some(last) = chunk.last().cloned() {
             chunk.resize(chunk.len().next_power_of_two(), last);
         }
         chunk
+    })
+}
+
+/// Asks whether a column has one of these values: a condition for each chunk of them.
+pub fn in_lists<C, T>(db: &C, column: impl IntoColumnRef, list: &[T]) -> impl Iterator<Item = Expr>
+where
+    C: ConnectionTrait,
+    T: Clone + Into<Sql>,
+    Vec<T>: Into<Sql>,
+{
+    let column = Expr::col(column);
+    let arrays = db::has_arrays(db);
+    padded(list).map(move |values| match arrays {
+        true => column.clone().eq(PgFunc::any(Expr::val(values))),
+        false => column.clone().is_in(values),
     })
 }
 
@@ -204,8 +220,8 @@ pub async fn rows_where<C: ConnectionTrait>(
     ids: &[Uuid],
 ) -> Result<Vec<Row>, DbErr> {
     let mut rows = Vec::with_capacity(ids.len());
-    for ids in in_lists(ids) {
-        let select = select(kind).and_where(Expr::col((kind.table, column)).is_in(ids)).to_owned();
+    for among in in_lists(db, (kind.table, column), ids) {
+        let select = select(kind).and_where(among).to_owned();
         for result in db.query_all(&select).await? {
             rows.push(read_row(kind, &result)?);
         }
@@ -238,7 +254,7 @@ pub async fn upsert_rows<C: ConnectionTrait>(
             .map(Alias::new)
     };
     let mut written = 0;
-    let guard = in_lists(locked)
+    let guard = padded(locked)
         .fold(Cond::any(), |cond, ids| cond.add(Expr::col((kind.table, "scope_id")).is_in(ids)));
     for chunk in chunks(rows, INSERT_ROWS) {
         let mut insert = Query::insert();
@@ -311,7 +327,7 @@ pub async fn revisions<C: ConnectionTrait>(
 ) -> Result<HashMap<Key, Vec<Revision>>, DbErr> {
     use entity::revision::Column;
     let mut found: HashMap<Key, Vec<Revision>> = HashMap::new();
-    for ids in in_lists(ids) {
+    for among in in_lists(db, Column::EntityId, ids) {
         let select = Query::select()
             .columns([
                 Column::Kind,
@@ -324,7 +340,7 @@ pub async fn revisions<C: ConnectionTrait>(
                 Column::Old,
             ])
             .from("revision")
-            .and_where(Expr::col(Column::EntityId).is_in(ids))
+            .and_where(among)
             .cond_where(
                 Cond::any()
                     .add(Expr::col(Column::Version).gt(after))
@@ -499,6 +515,6 @@ mod tests {
         let lengths: Vec<usize> = chunks(&list, 128).map(<[u32]>::len).collect();
         assert_eq!(lengths, [128, 128, 128, 128, 128, 128, 128, 64, 32, 8]);
         assert_eq!(chunks(&list, 128).flatten().copied().collect::<Vec<_>>(), list);
-        assert_eq!(in_lists(&list[..5]).collect::<Vec<_>>(), [vec![0, 1, 2, 3, 4, 4, 4, 4]]);
+        assert_eq!(padded(&list[..5]).collect::<Vec<_>>(), [vec![0, 1, 2, 3, 4, 4, 4, 4]]);
     }
 }

@@ -61,7 +61,8 @@ impl Pushed {
     }
 }
 
-const PUSH: &str = "
+/// A batch, with everything that an answer can hold.
+pub const PUSH: &str = "
     mutation($input: BulkSyncInput!, $deviceId: ID, $cursor: String, $strategy: ConflictResolutionStrategy) {
         bulkSync(input: $input, deviceId: $deviceId, cursor: $cursor, conflictStrategy: $strategy) {
             successful { entityType entityId operation syncVersion index operationId }

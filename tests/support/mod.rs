@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub use device::{Device, Pushed, create, delete, pull_query, update};
+pub use device::{Device, PUSH, Pushed, create, delete, pull_query, update};
 pub use process::Process;
 
 /// Defines a test that runs on both databases.
@@ -70,9 +70,14 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn create(backend: Backend) -> TestDatabase {
+        TestDatabase::create_with(backend, postgres::FOR_TESTS).await
+    }
+
+    /// With settings of PostgreSQL's; those of the first to ask hold for the whole run.
+    pub async fn create_with(backend: Backend, settings: &[&str]) -> TestDatabase {
         match backend {
             Backend::Postgres => {
-                TestDatabase { url: postgres::database().await, backend, _folder: None }
+                TestDatabase { url: postgres::database(settings).await, backend, _folder: None }
             }
             Backend::Sqlite => {
                 let folder = tempfile::tempdir().expect("a temporary folder");

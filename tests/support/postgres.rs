@@ -13,12 +13,23 @@ use sea_orm::ConnectionTrait;
 /// Where the cluster listens: a folder with its socket.
 static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
 
-/// Creates a migrated, otherwise empty database, and gives its URL.
-pub async fn database() -> String {
+/// What tests can do without, their data being gone with them anyway.
+pub const FOR_TESTS: &[&str] = &[
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=800",
+    "shared_buffers=128MB",
+    "autovacuum=off",
+];
+
+/// Creates a migrated, otherwise empty database, and gives its URL. The first to ask starts the
+/// cluster, with these settings.
+pub async fn database(settings: &[&str]) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     static TEMPLATE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     // Blocking for the 200 ms of the first start is fine: there is nothing else to do.
-    CLUSTER.get_or_init(start);
+    CLUSTER.get_or_init(|| start(settings));
     TEMPLATE
         .get_or_init(async || {
             run("CREATE DATABASE template_cairn").await;
@@ -46,7 +57,7 @@ fn url(database: &str) -> String {
     format!("postgres://postgres@localhost/{database}?host={}", folder.replace('/', "%2F"))
 }
 
-fn start() -> PathBuf {
+fn start(settings: &[&str]) -> PathBuf {
     remove_leftovers();
     let folder = std::env::temp_dir().join(format!("cairn-postgres-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for PostgreSQL");
@@ -66,14 +77,7 @@ fn start() -> PathBuf {
 
     let mut server = Command::new(binary("postgres"));
     server.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-h", ""]);
-    for setting in [
-        "fsync=off",
-        "synchronous_commit=off",
-        "full_page_writes=off",
-        "max_connections=800",
-        "shared_buffers=128MB",
-        "autovacuum=off",
-    ] {
+    for setting in settings {
         server.args(["-c", setting]);
     }
     as_user(&mut server, user).current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null());

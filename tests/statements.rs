@@ -1,0 +1,125 @@
+//! The number of SQL statements grows with kinds and chunks, not with rows.
+//!
+//! SeaORM opens a tracing span for every statement that it sends, in a transaction or not; a
+//! subscriber that hears only this thread counts them. The server and the test therefore run on one
+//! thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value as Json, json};
+use tracing::span::{Attributes, Id};
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use uuid::Uuid;
+
+use crate::support::{App, Backend, create, delete, update};
+
+/// Counts the spans of statements.
+#[derive(Clone, Default)]
+struct Statements(Arc<AtomicUsize>);
+
+/// What SeaORM calls the functions that send one statement each.
+const SENT_BY: [&str; 4] = ["execute_raw", "execute_unprepared", "query_one_raw", "query_all_raw"];
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target().starts_with("sea_orm::") && SENT_BY.contains(&metadata.name())
+    }
+
+    fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Statements {
+    /// How many statements some work takes.
+    async fn of<T>(&self, work: impl Future<Output = T>) -> (usize, T) {
+        let before = self.0.load(Ordering::Relaxed);
+        let done = work.await;
+        (self.0.load(Ordering::Relaxed) - before, done)
+    }
+}
+
+/// The sizes that are compared, and how many chunks of 128 rows each makes: whole ones, then the
+/// powers of two of the rest (10 = 8 + 2, 100 = 64 + 32 + 4, 1000 = 7 · 128 + 64 + 32 + 8).
+const SIZES: [(usize, usize); 3] = [(10, 2), (100, 3), (1000, 10)];
+
+/// Statements of a batch or page besides those that write chunks of rows: authentication, locks,
+/// the reads of what the batch names, the head.
+const BESIDES: usize = 30;
+
+/// Runs a story on one thread, with everything counted.
+fn counted(backend: Backend, story: impl AsyncFnOnce(&App, &Statements)) {
+    let statements = Statements::default();
+    let subscriber = tracing_subscriber::registry().with(statements.clone());
+    let _heard = tracing::subscriber::set_default(subscriber);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let app = App::start(backend).await;
+        story(&app, &statements).await;
+        app.finish().await;
+    });
+}
+
+/// A statement for each chunk of the rows, revisions and receipts, and no more.
+async fn batches_take_chunks(app: &App, statements: &Statements) {
+    let phone = app.device_of("ada").await;
+    let trip = phone.trip("Around the world").await;
+    for (size, chunks) in SIZES {
+        let bound = 3 * chunks + BESIDES;
+        let ids: Vec<Uuid> = (0..size).map(|_| Uuid::new_v4()).collect();
+        let batch = |item: &dyn Fn(Uuid) -> (&'static str, Json)| json!({ "memories": ids.iter().map(|id| item(*id).1).collect::<Vec<_>>() });
+        let fields = json!({ "tripId": trip, "title": "Rome" });
+        for (what, input) in [
+            ("creates", batch(&|id| create("Memory", id, fields.clone()))),
+            ("updates", batch(&|id| update("Memory", id, 1, json!({ "title": "Roma" })))),
+            // Made on version 1, which is not the newest: they need the revisions.
+            ("stale updates", batch(&|id| update("Memory", id, 1, json!({ "content": "Sun" })))),
+            ("deletes", batch(&|id| delete("Memory", id, 3))),
+        ] {
+            let (count, pushed) = statements.of(phone.push(input)).await;
+            assert_eq!(pushed.successful.len(), size, "{what}: {pushed:?}");
+            assert!(count > 10, "statements are not heard: {size} {what} took {count}");
+            assert!(count <= bound, "{size} {what} took {count} statements, more than {bound}");
+        }
+    }
+}
+
+/// A page takes the same few statements whatever its size.
+async fn pages_take_a_few(app: &App, statements: &Statements) {
+    let phone = app.device_of("ada").await;
+    let trip = phone.trip("Around the world").await;
+    let fields = json!({ "tripId": trip, "title": "Rome" });
+    let memories: Vec<Json> =
+        (0..1000).map(|_| create("Memory", Uuid::new_v4(), fields.clone()).1).collect();
+    phone.push(json!({ "memories": memories })).await;
+    for (size, _) in SIZES {
+        let (count, page) = statements.of(phone.page(json!({ "size": size }))).await;
+        let rows = page["data"]["enhancedSync"]["memories"].as_array().map_or(0, Vec::len);
+        // The trip comes first.
+        assert_eq!(rows, size - 1);
+        assert!(count > 5, "statements are not heard: a page of {size} took {count}");
+        assert!(count <= BESIDES, "a page of {size} took {count} statements");
+    }
+}
+
+#[test]
+fn batches_take_chunks_sqlite() {
+    counted(Backend::Sqlite, batches_take_chunks);
+}
+
+#[test]
+fn batches_take_chunks_postgres() {
+    counted(Backend::Postgres, batches_take_chunks);
+}
+
+#[test]
+fn pages_take_a_few_sqlite() {
+    counted(Backend::Sqlite, pages_take_a_few);
+}
+
+#[test]
+fn pages_take_a_few_postgres() {
+    counted(Backend::Postgres, pages_take_a_few);
+}
