@@ -255,6 +255,7 @@ fn ledger(row: &memory::Model) -> (revision::Model, receipt::Model) {
         old,
     };
     let receipt = receipt::Model {
+        id: Uuid::new_v4(),
         account_id: row.scope_id,
         device_id: row.scope_id,
         operation_id: Uuid::new_v4().to_string(),

@@ -183,5 +183,13 @@ both! {
         assert_eq!(bob.push_one(kept).await, "ok 2");
         let other = create("Memory", Uuid::new_v4(), json!({ "tripId": trip, "title": "x", "tagIds": [tag] }));
         assert_eq!(bob.push_one(other).await, "failed NOT_FOUND");
+        // Deleted meanwhile, it is dropped from what a device sends that has not heard of it.
+        ada.push_one(delete("Tag", tag, 2)).await;
+        let stale = update("Memory", memory, 2, json!({ "title": "o", "tagIds": [tag] }));
+        assert_eq!(bob.push_one(stale).await, "ok 3");
+        // Deleted meanwhile, it is dropped from what a device sends that has not heard of it.
+        ada.push_one(delete("Tag", tag, 2)).await;
+        let stale = update("Memory", memory, 2, json!({ "title": "o", "tagIds": [tag] }));
+        assert_eq!(bob.push_one(stale).await, "ok 3");
     }
 }

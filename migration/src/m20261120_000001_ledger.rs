@@ -107,6 +107,7 @@ impl MigrationTrait for Migration {
                 .take(),
             Table::create()
                 .table("receipt")
+                .col(pk_uuid("id"))
                 .col(uuid("account_id"))
                 .col(uuid("device_id"))
                 .col(string("operation_id"))
@@ -116,7 +117,6 @@ impl MigrationTrait for Migration {
                 .col(integer("version"))
                 .col(uuid_null("conflict_id"))
                 .col(big_integer("at"))
-                .primary_key(Index::create().col("account_id").col("device_id").col("operation_id"))
                 .take(),
             Table::create()
                 .table("conflict")

@@ -321,3 +321,135 @@ pub fn with(content: &Content, edit: &BTreeMap<usize, Value>) -> Content {
     }
     content
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prop_assert_eq, proptest};
+
+    use super::*;
+    use crate::kinds::EntityType;
+    use crate::sync::Status;
+
+    const NOW: Millis = 1_000_000;
+
+    fn sender(device: u128) -> Sender {
+        Sender { account: Uuid::from_u128(1), device: Some(Uuid::from_u128(device)) }
+    }
+
+    /// A tag that was made as "a" by device 1, and renamed to "b" by a device.
+    fn renamed_by(device: u128) -> (Row, Vec<Revision>) {
+        let kind = EntityType::Tag.kind();
+        let name = kind.field("name");
+        let create = change(Operation::Create, 0, &[("name", "a")]);
+        let mut content = new_content(&create).expect("valid");
+        content.values[name] = Value::Text("b".into());
+        let row = Row {
+            id: create.id,
+            scope: Uuid::from_u128(1),
+            seq: 2,
+            entered_seq: 1,
+            version: 2,
+            field_versions: vec![(name, 2)],
+            status: Status::InSync,
+            last_sync_attempt: None,
+            sync_error: None,
+            conflict: None,
+            created_by: Uuid::from_u128(1),
+            created_at: NOW,
+            updated_at: NOW,
+            deleted_at: None,
+            deleted_root: None,
+            content,
+        };
+        let revision = |version, device, old| Revision {
+            version,
+            account: Uuid::from_u128(1),
+            device: Some(Uuid::from_u128(device)),
+            client_time: NOW,
+            seq: version.into(),
+            old,
+        };
+        let old = vec![(name, Value::Text("a".into()))];
+        (row, vec![revision(1, 1, Vec::new()), revision(2, device, old)])
+    }
+
+    fn change(operation: Operation, base_version: i32, edit: &[(&str, &str)]) -> Change {
+        let kind = EntityType::Tag.kind();
+        Change {
+            entity_type: EntityType::Tag,
+            id: Uuid::from_u128(7),
+            operation,
+            base_version,
+            client_time: NOW + 1,
+            edit: edit
+                .iter()
+                .map(|(name, value)| (kind.field(name), Value::Text((*value).into())))
+                .collect(),
+        }
+    }
+
+    fn decided(change: &Change, by: Sender, row: &Row, revisions: &[Revision]) -> Decision {
+        let policy = Strategy::Manual;
+        decide(change, &Facts { sender: by, row: Some(row), revisions, chained: None, policy })
+    }
+
+    #[test]
+    fn an_overlap_with_another_device_is_open_and_with_itself_applied() {
+        let edit = change(Operation::Update, 1, &[("name", "c")]);
+        let (row, revisions) = renamed_by(2);
+        let theirs = decided(&edit, sender(1), &row, &revisions);
+        assert!(matches!(theirs, Decision::Open { conflict: ConflictType::VersionMismatch, .. }));
+        let own = decided(&edit, sender(2), &row, &revisions);
+        assert!(matches!(own, Decision::Apply(_)));
+    }
+
+    #[test]
+    fn a_write_whose_maker_is_forgotten_counts_as_anothers() {
+        let (row, _) = renamed_by(2);
+        let edit = change(Operation::Update, 1, &[("name", "c")]);
+        assert!(matches!(decided(&edit, sender(2), &row, &[]), Decision::Open { .. }));
+        let deletion = change(Operation::Delete, 1, &[]);
+        assert!(matches!(decided(&deletion, sender(2), &row, &[]), Decision::Open { .. }));
+    }
+
+    #[test]
+    fn the_base_is_what_the_row_was_and_the_view_what_the_device_made_of_it() {
+        let (row, revisions) = renamed_by(2);
+        let edit = change(Operation::Update, 1, &[("name", "c")]);
+        let name = EntityType::Tag.kind().field("name");
+        for (device, seen) in [(2, "b"), (1, "a")] {
+            let facts = Facts {
+                sender: sender(device),
+                row: Some(&row),
+                revisions: &revisions,
+                chained: None,
+                policy: Strategy::Manual,
+            };
+            let base = base(&edit, &row, &facts);
+            let text = |content: Option<Content>| content.expect("known").values[name].clone();
+            assert_eq!(text(base.content), Value::Text("a".into()));
+            assert_eq!(text(base.view), Value::Text(seen.into()), "device {device}");
+        }
+    }
+
+    proptest! {
+        /// What either side added is in, what either side removed is out; the sides are equal.
+        #[test]
+        fn merged_sets_follow_both_sides(base: Vec<u8>, ours: Vec<u8>, theirs: Vec<u8>) {
+            let set = |ids: &[u8]| {
+                let mut ids: Vec<Uuid> = ids.iter().map(|n| Uuid::from_u128((n % 16).into())).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                Value::Ids(ids)
+            };
+            let (base, ours, theirs) = (set(&base), set(&ours), set(&theirs));
+            let merged = merge_sets(&base, &ours, &theirs);
+            prop_assert_eq!(&merged, &merge_sets(&base, &theirs, &ours));
+            for id in (0..16).map(Uuid::from_u128) {
+                let [was, we, they, now] =
+                    [&base, &ours, &theirs, &merged].map(|set| set.as_ids().contains(&id));
+                prop_assert_eq!(now, if was { we && they } else { we || they });
+            }
+        }
+    }
+}

@@ -48,8 +48,7 @@ pub async fn clean_up(db: &Db, retention: Duration) -> Result<Removed, Error> {
     }
     let old = |table: &'static str| Expr::col((table, "at")).lt(before);
     // First what points to conflicts, then the conflicts.
-    removed.receipts =
-        delete(db, "receipt", &["account_id", "device_id", "operation_id"], old("receipt")).await?;
+    removed.receipts = delete(db, "receipt", &["id"], old("receipt")).await?;
     let resolved = Expr::col(("conflict", "status"))
         .eq(ConflictStatus::Resolved.name())
         .and(Expr::col(("conflict", "resolved_at")).lt(before));

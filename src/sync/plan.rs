@@ -708,7 +708,9 @@ impl Planner {
             );
         }
         match self.world.rows.get(&key) {
-            Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(row.is_live()),
+            // Whoever it belonged to: a device that has not heard of the deletion still sends it.
+            Some(row) if !row.is_live() => Ok(false),
+            Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(true),
             _ => refuse(
                 ErrorCode::NotFound,
                 format!("{name}: there is no {} {}", key.0.name(), key.1),

@@ -316,15 +316,11 @@ impl Loader<'_> {
 
     async fn receipts(&mut self, items: &[Item]) -> Result<(), DbErr> {
         use entity::receipt::{Column, Entity};
-        let keys: Vec<String> = items.iter().map(|item| item.operation_key.clone()).collect();
-        let Sender { account, device } = self.world.sender;
-        for among in store::in_lists(self.tx, Column::OperationId, &keys) {
-            let found = Entity::find()
-                .filter(Column::AccountId.eq(account))
-                .filter(Column::DeviceId.eq(device.unwrap_or_default()))
-                .filter(among)
-                .all(self.tx)
-                .await?;
+        let sender = self.world.sender;
+        let ids: Vec<Uuid> =
+            items.iter().map(|item| receipt_id(sender, &item.operation_key)).collect();
+        for among in store::in_lists(self.tx, Column::Id, &ids) {
+            let found = Entity::find().filter(among).all(self.tx).await?;
             for model in found {
                 let entity_type = entity_type(&model.kind)?;
                 self.world.receipts.insert(
@@ -641,6 +637,16 @@ fn refers(kind: &Kind, field: usize, value: &Value, keys: &mut BTreeSet<Key>) {
     }
 }
 
+/// What a receipt is found by: an operation of a device of an account.
+fn receipt_id(sender: Sender, operation_key: &str) -> Uuid {
+    change::derive(&[
+        b"receipt",
+        sender.account.as_bytes(),
+        sender.device.unwrap_or_default().as_bytes(),
+        operation_key.as_bytes(),
+    ])
+}
+
 fn entity_type(name: &str) -> Result<EntityType, DbErr> {
     EntityType::from_name(name).ok_or_else(|| DbErr::Custom(format!("no such kind: {name}")))
 }
@@ -741,6 +747,7 @@ async fn write(
         plan.receipts
             .iter()
             .map(|receipt| entity::receipt::Model {
+                id: receipt_id(sender, &receipt.operation_key),
                 account_id: sender.account,
                 device_id: sender.device.unwrap_or_default(),
                 operation_id: receipt.operation_key.clone(),
