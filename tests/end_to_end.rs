@@ -224,3 +224,25 @@ async fn g09_killed_while_pushing_postgres() {
     let database = TestDatabase::create(Backend::Postgres).await;
     killed_while_pushing(Some(&database.url)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serve_migrates_postgresql_by_itself_unless_told_not_to() {
+    use sea_orm::ConnectionTrait;
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let db = cairn::db::Db::connect(&database.url).await.expect("PostgreSQL answers");
+    let empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+    db.pool().execute_unprepared(empty).await.expect("an empty database");
+    let settings = [("DATABASE_URL", database.url.as_str()), ("LISTEN", "127.0.0.1:0")];
+    let told = [&settings[..], &[("NO_MIGRATE", "1")]].concat();
+    let (status, _) = Process::spawn(&told).ended().await;
+    assert!(!status.success(), "there is nothing to serve");
+    let (process, url) = Process::serve(&settings).await;
+    let answer = ask(&client(), &url, None, "{ hello }", json!({})).await;
+    assert_eq!(answer["data"]["hello"], "Hello from Cairn");
+    process.terminate();
+    let (status, _) = process.ended().await;
+    assert!(status.success());
+    // Migrated once, it can be served as told.
+    let (process, _) = Process::serve(&told).await;
+    process.kill().await;
+}

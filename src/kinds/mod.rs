@@ -378,14 +378,18 @@ impl Field {
                 None => fail("must be a UUID".into()),
             },
             FieldType::Refs { .. } => {
-                let list = json.as_array().map(Vec::as_slice).unwrap_or_default();
+                // GraphQL takes a single value for a list of one.
+                let list = match json {
+                    Json::Array(list) => list.as_slice(),
+                    one => std::slice::from_ref(one),
+                };
                 if list.len() > MAX_SET {
                     return fail(format!("must not have more than {MAX_SET} members"));
                 }
                 let ids: Option<Vec<Uuid>> =
                     list.iter().map(|id| id.as_str().and_then(parse_id)).collect();
                 match ids {
-                    Some(mut ids) if json.is_array() => {
+                    Some(mut ids) => {
                         ids.sort_unstable();
                         ids.dedup();
                         Ok(Value::Ids(ids))

@@ -198,6 +198,7 @@ impl<'a> Device<'a> {
     /// the way it checks what every page promises: parents first, and no more than was counted.
     pub async fn pull_with(&mut self, variables: Json) -> usize {
         let mut delivered = 0;
+        let mut idle = 0;
         loop {
             let mut variables = variables.clone();
             variables["cursor"] = json!(self.cursor);
@@ -206,6 +207,8 @@ impl<'a> Device<'a> {
             let page = answer["data"]["enhancedSync"].clone();
             let count = self.apply(&page);
             delivered += count;
+            idle = if count == 0 { idle + 1 } else { 0 };
+            assert!(idle < 20, "one empty page after another, and always more to come");
             let total = page["totalCount"].as_u64().expect("a count");
             assert!(total >= count as u64, "the count includes the page: {total} < {count}");
             self.cursor = Some(page["nextCursor"].as_str().expect("a cursor").to_owned());
