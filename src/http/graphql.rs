@@ -17,6 +17,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json as json_value;
 use tower_http::timeout::TimeoutError;
+use tracing::Instrument;
 
 use super::{Context, LoggedUser, document, json};
 use crate::auth::Caller;
@@ -142,14 +143,26 @@ async fn execute(
     document::drop_missing_variables(&mut parsed, &request.variables);
     request.set_parsed_query(parsed);
 
-    let work = async {
+    let timeout = context.timeout;
+    let work = async move {
         let caller: Option<Caller> = match bearer(&headers) {
             Some(token) => context.services.auth.authenticate(token).await?,
             None => None,
         };
         Ok::<_, Error>((caller, context.api.execute(request.data(caller)).await))
     };
-    match tokio::time::timeout(context.timeout, work).await {
+    // In a task of its own: a client that goes away does not tear a transaction off half-way, at
+    // whatever statement it happens to be.
+    let mut task = tokio::spawn(work.in_current_span());
+    let done = match tokio::time::timeout(timeout, &mut task).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(panic)) => Ok(Err(Error::internal(panic))),
+        Err(late) => {
+            task.abort();
+            Err(late)
+        }
+    };
+    match done {
         Ok(Ok((caller, answer))) => {
             let mut response = answered(media, answer);
             if let Some(caller) = caller {
