@@ -162,6 +162,8 @@ pub mod limits {
     pub const TIMESTAMP_LAG: Duration = Duration::from_secs(30);
     /// Tries of one push, when locks or rows changed under it.
     pub const PUSH_ATTEMPTS: u32 = 8;
+    /// Tries of one pull, when the database is busy or a connection was lost.
+    pub const PULL_ATTEMPTS: u32 = 3;
     /// Finishing what is in flight after SIGTERM.
     pub const SHUTDOWN: Duration = Duration::from_secs(25);
     /// Rows that the clean-up removes in one transaction.

@@ -131,7 +131,9 @@ pub fn is_busy(error: &DbErr) -> bool {
             // PostgreSQL: serialization failure, deadlock, lock not available, statement timeout,
             // shutting down, connection failures. SQLite: 5 is BUSY, 6 LOCKED; the rest of the
             // number is detail.
-            matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57014" | "25P03")
+            matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57014")
+                // A connection that was left in the middle of another transaction.
+                || code.starts_with("25")
                 || code.starts_with("57P")
                 || code.starts_with("08")
                 || u32::from_str(&code)

@@ -20,10 +20,11 @@ use super::scope::{self, Seen};
 use super::{push, store};
 use crate::config::limits;
 use crate::db::{self, Db};
-use crate::error::{Error, ResyncReason};
+use crate::error::{Code, Error, ResyncReason};
 use crate::kinds::{self, EntityType, Home, Kind, PRIORITY};
 
 /// What a device asks for.
+#[derive(Clone)]
 pub struct Request {
     pub account: Uuid,
     pub cursor: Option<Cursor>,
@@ -54,6 +55,17 @@ pub struct Page {
 
 /// Reads one page.
 pub async fn pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error> {
+    let mut last = Error::unavailable();
+    for _ in 0..limits::PULL_ATTEMPTS {
+        match try_pull(db, epoch, request.clone()).await {
+            Err(error) if error.code == Code::Unavailable => last = error,
+            done => return done,
+        }
+    }
+    Err(last)
+}
+
+async fn try_pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error> {
     let tx = db.begin_snapshot().await?;
     let page = pull_from(&tx, epoch, request).await;
     // Nothing was written; ending it either way frees the snapshot.
