@@ -5,17 +5,14 @@
 //! some of them between taking their seqs and committing. More cases: `PROPTEST_CASES=500
 //! ./scripts/test g01`.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use cairn::kinds::EntityType;
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::both;
-use crate::support::{App, Backend, Device, cases, create, delete, runtime, update};
+use crate::support::{App, Backend, Device, create, delete, property, update};
 
 both! {
     async fn g01_ten_thousand_rows_of_one_time_come_once_at_any_page_size(app: &App) {
@@ -306,21 +303,10 @@ async fn case(
 }
 
 fn interleavings(backend: Backend) {
-    let runtime = runtime();
-    let app = runtime.block_on(async {
-        let app = App::start(backend).await;
-        install_hold(&app, backend).await;
-        app
+    let prepare = async |app: &App| install_hold(app, backend).await;
+    property(backend, writers(), prepare, async |app, name, (writers, size)| {
+        case(app, &name, &writers, size).await
     });
-    let next = AtomicUsize::new(0);
-    let result = TestRunner::new(cases(24)).run(&writers(), |(writers, size)| {
-        let name = format!("user{}", next.fetch_add(1, Ordering::Relaxed));
-        runtime.block_on(case(&app, &name, &writers, size))
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
-    runtime.block_on(app.finish());
 }
 
 #[test]

@@ -2,15 +2,13 @@
 //! conflicts and verdicts as sent once. More cases: `PROPTEST_CASES=500 ./scripts/test g08`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::both;
-use crate::support::{App, Backend, Device, Pushed, cases, create, runtime, update};
+use crate::support::{App, Backend, Device, Pushed, create, property, update};
 
 both! {
     async fn g08_the_same_operation_gets_the_same_answer(app: &App) {
@@ -328,17 +326,12 @@ async fn case(app: &App, name: &str, mut batches: Vec<Batch>) -> Result<(), Test
 }
 
 fn resends(backend: Backend) {
-    let runtime = runtime();
-    let app = runtime.block_on(App::start(backend));
-    let next = AtomicUsize::new(0);
-    let result = TestRunner::new(cases(24)).run(&batches(), |batches| {
-        let name = format!("user{}", next.fetch_add(1, Ordering::Relaxed));
-        runtime.block_on(case(&app, &name, batches))
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
-    runtime.block_on(app.finish());
+    property(
+        backend,
+        batches(),
+        async |_| {},
+        async |app, name, batches| case(app, &name, batches).await,
+    );
 }
 
 #[test]

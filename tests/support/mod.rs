@@ -314,22 +314,38 @@ fn log() {
     });
 }
 
-/// How a property test runs: so many cases, or as many as PROPTEST_CASES says.
-pub fn cases(default: u32) -> proptest::test_runner::Config {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
-    proptest::test_runner::Config {
-        cases: cases.unwrap_or(default),
-        max_shrink_iters: 200,
-        failure_persistence: None,
-        ..Default::default()
-    }
-}
-
-/// For tests that are functions: property tests run their cases on it.
-pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs a property test on one server: 24 cases, or as many as PROPTEST_CASES says. Each case gets
+/// a name for its accounts.
+pub fn property<S: proptest::strategy::Strategy>(
+    backend: Backend,
+    inputs: S,
+    prepare: impl AsyncFnOnce(&App),
+    case: impl AsyncFn(&App, String, S::Value) -> Result<(), proptest::test_runner::TestCaseError>,
+) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .expect("a runtime")
+        .expect("a runtime");
+    let app = runtime.block_on(async {
+        let app = App::start(backend).await;
+        prepare(&app).await;
+        app
+    });
+    let given = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    let config = proptest::test_runner::Config {
+        cases: given.unwrap_or(24),
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..Default::default()
+    };
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let result = proptest::test_runner::TestRunner::new(config).run(&inputs, |input| {
+        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        runtime.block_on(case(&app, format!("user{number}"), input))
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    runtime.block_on(app.finish());
 }
