@@ -10,7 +10,7 @@ use cairn::db::Db;
 use cairn::error::Error;
 use cairn::graphql;
 use cairn::kinds::EntityType;
-use cairn::sync::{check, gc, push};
+use cairn::sync::{check, gc, restore};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -169,7 +169,7 @@ async fn verify(retained: &Retained) -> Outcome {
 
 async fn restore(database: &DatabaseConfig, kind: &str, id: Uuid) -> Outcome {
     let kind = EntityType::from_name(kind).ok_or_else(|| format!("there is no kind {kind}"))?;
-    let version = push::restore(&connect(database).await?, kind, id).await.map_err(sentence)?;
+    let version = restore::restore(&connect(database).await?, kind, id).await.map_err(sentence)?;
     println!("{} {id} is back, at version {version}", kind.name());
     Ok(ExitCode::SUCCESS)
 }

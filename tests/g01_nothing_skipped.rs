@@ -236,12 +236,12 @@ async fn write(device: &Device<'_>, world: &World, steps: &[Step]) {
             Act::RestoreTrip { trip: t } => {
                 // Refused where there is nothing to restore.
                 let db = device.app.db();
-                let _ = cairn::sync::push::restore(db, EntityType::Trip, trip(t)).await;
+                let _ = cairn::sync::restore::restore(db, EntityType::Trip, trip(t)).await;
                 continue;
             }
             Act::RestoreMemory { memory: m } => {
                 let db = device.app.db();
-                let _ = cairn::sync::push::restore(db, EntityType::Memory, memory(m)).await;
+                let _ = cairn::sync::restore::restore(db, EntityType::Memory, memory(m)).await;
                 continue;
             }
         };

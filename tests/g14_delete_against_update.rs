@@ -104,13 +104,13 @@ both! {
         phone.push_one(delete("Tag", tags[1], 1)).await;
         tablet.pull().await;
         assert!(tablet.row("Trip", trip).is_none());
-        let version = cairn::sync::push::restore(app.db(), EntityType::Trip, trip).await.expect("restored");
+        let version = cairn::sync::restore::restore(app.db(), EntityType::Trip, trip).await.expect("restored");
         assert_eq!(version, 3);
         tablet.pull().await;
         assert!(tablet.row("Trip", trip).is_some());
         assert_eq!(tablet.field("Memory", memory, "tagIds"), json!([tags[0]]));
         assert!(tablet.row("Memory", earlier).is_none(), "what was deleted by itself stays so");
-        let again = cairn::sync::push::restore(app.db(), EntityType::Trip, trip).await;
+        let again = cairn::sync::restore::restore(app.db(), EntityType::Trip, trip).await;
         assert!(again.expect_err("it is live").message.contains("is not deleted"));
     }
 

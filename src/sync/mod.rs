@@ -6,19 +6,20 @@
 //! database, a clock or randomness. The shell around it reads, locks and writes, set by set.
 
 pub mod change;
-
 pub mod check;
 pub mod conflict;
 pub mod cursor;
 pub mod decide;
-
 pub mod gc;
 pub mod plan;
 pub mod pull;
 pub mod push;
+pub mod restore;
 pub mod row;
 pub mod scope;
+pub mod share;
 pub mod store;
+pub mod transaction;
 
 use uuid::Uuid;
 

@@ -181,6 +181,49 @@ pub fn plan_restore(world: World, key: Key) -> Result<Plan, Refusal> {
     Ok(planner.finish())
 }
 
+/// What the server itself changes about a row. Nobody edited it: a new seq, and no new version.
+pub struct Amendment {
+    pub key: Key,
+    /// What its files say now, and what is wrong with them.
+    pub status: Option<(Status, Option<String>)>,
+    /// Values of fields that the server writes.
+    pub values: Vec<(usize, Value)>,
+}
+
+impl Amendment {
+    /// Nothing but that the row is delivered again: what is shown with it changed.
+    pub fn touch(key: Key) -> Amendment {
+        Amendment { key, status: None, values: Vec::new() }
+    }
+}
+
+/// Amends rows, where they are live.
+pub fn plan_amendments(world: World, amendments: Vec<Amendment>) -> Plan {
+    let mut planner = Planner::new(world);
+    for Amendment { key, status, values } in amendments {
+        if !planner.world.rows.get(&key).is_some_and(Row::is_live) {
+            continue;
+        }
+        planner.touch(key);
+        let Some(row) = planner.world.rows.get_mut(&key) else { continue };
+        if let Some((status, error)) = status {
+            row.status = status;
+            row.sync_error = error;
+        }
+        for (field, value) in values {
+            row.content.values[field] = value;
+        }
+    }
+    planner.finish()
+}
+
+/// Moves the heads of scopes whose answers changed though no row of theirs did.
+pub fn plan_nudge(world: World, scopes: impl IntoIterator<Item = Uuid>) -> Plan {
+    let mut planner = Planner::new(world);
+    planner.nudged.extend(scopes);
+    planner.finish()
+}
+
 /// What the batch did to a row so far.
 struct Chain {
     state: ChainState,

@@ -1,19 +1,18 @@
 //! One batch, one transaction: lock, read, decide, write set by set, commit.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
 
 use entity::{Millis, buried, link};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::change::{self, Item, RawItem, Reading};
 use super::conflict::Conflict;
 use super::cursor::{Cursor, Filter};
-use super::plan::{Plan, Receipt, Senders, Verdict, World, plan, plan_restore};
+use super::plan::{Plan, Receipt, Senders, Verdict, World, plan};
 use super::row::{Key, Row};
+use super::transaction::{self, Failure, Held, Step, Work};
 use super::{Operation, Sender, Strategy, pull, scope, store};
 use crate::config::limits;
 use crate::db::{self, Db};
@@ -43,19 +42,6 @@ pub struct Pushed {
     pub server_time: Millis,
 }
 
-/// Why an attempt did not commit.
-enum Retry {
-    /// These scopes must be locked, too.
-    Lock(Vec<Uuid>),
-    /// Another transaction took an id in the meantime.
-    Taken,
-}
-
-enum Attempt {
-    Done(Box<Pushed>),
-    Again(Retry),
-}
-
 /// Applies a batch. Whatever is wrong with an item is that item's verdict; an error means that
 /// nothing was written.
 pub async fn push(db: &Db, batch: &Batch) -> Result<Pushed, Error> {
@@ -77,83 +63,7 @@ pub async fn push(db: &Db, batch: &Batch) -> Result<Pushed, Error> {
     if !db::one_writer(db.pool()) {
         scopes.named.extend(locate(db, batch).await?);
     }
-    for attempt in 0..limits::PUSH_ATTEMPTS {
-        if attempt > 1 {
-            tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
-        }
-        match timeout(limits::TRANSACTION, try_push(db, batch, &scopes)).await {
-            Ok(Ok(Attempt::Done(pushed))) => return Ok(*pushed),
-            Ok(Ok(Attempt::Again(Retry::Lock(more)))) => scopes.found.extend(more),
-            Ok(Ok(Attempt::Again(Retry::Taken))) => {}
-            Ok(Err(error)) if db::is_busy(&error) => {
-                tracing::debug!(%error, attempt, "a push will be tried again");
-            }
-            Ok(Err(error)) => return Err(error.into()),
-            // The transaction is rolled back as it is dropped.
-            Err(_) => tracing::warn!(attempt, "a push took too long"),
-        }
-    }
-    Err(Error::unavailable())
-}
-
-/// Brings a deleted row back, with everything that its deletion took along, by the account that
-/// owns its scope. Returns the row's new version.
-pub async fn restore(db: &Db, entity_type: EntityType, id: Uuid) -> Result<i32, Error> {
-    let mut scopes = BTreeSet::new();
-    for _ in 0..limits::PUSH_ATTEMPTS {
-        let attempt = try_restore(db, (entity_type, id), &mut scopes);
-        match timeout(limits::TRANSACTION, attempt).await {
-            Ok(Ok(Some(version))) => return Ok(version),
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) if error.code == Code::Unavailable => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => tracing::warn!("a restoration took too long"),
-        }
-    }
-    Err(Error::unavailable())
-}
-
-/// One attempt. None: more scopes must be locked, or rows changed under it.
-async fn try_restore(
-    db: &Db,
-    root: Key,
-    scopes: &mut BTreeSet<Uuid>,
-) -> Result<Option<i32>, Error> {
-    let (entity_type, id) = root;
-    let kind = entity_type.kind();
-    let not_found = || Error::new(Code::NotFound, format!("there is no {} {id}", kind.name()));
-    let tx = db.begin_write().await?;
-    let locked = scope::lock_found(&tx, scopes.iter().copied()).await?;
-    let now = db::now(&tx).await?;
-    let found = store::rows_by_id(&tx, kind, &[id]).await?;
-    let scope = found.first().map(|row| row.scope).ok_or_else(not_found)?;
-    let account = scope::owner(&tx, scope).await?.ok_or_else(not_found)?;
-    let sender = Sender { account, device: None };
-    let seen = scope::seen_by(&tx, account).await?;
-    let mut loader = Loader { tx: &tx, world: World::empty(sender, now, &seen) };
-    loader.restored(root).await?;
-    // What the rows carry must not be deleted meanwhile: its scopes are locked, too.
-    let needed: BTreeSet<Uuid> =
-        loader.world.rows.values().map(|row| row.scope).chain([account]).collect();
-    let guard: Vec<Uuid> = needed.iter().copied().collect();
-    loader.world.scopes = locked;
-    if !needed.iter().all(|scope| loader.world.scopes.contains_key(scope)) {
-        if !db::one_writer(&tx) {
-            tx.rollback().await?;
-            *scopes = needed;
-            return Ok(None);
-        }
-        loader.world.scopes = scope::lock_found(&tx, needed).await?;
-    }
-    let plan =
-        plan_restore(loader.world, root).map_err(|refusal| Error::bad_input(refusal.message))?;
-    let version = plan.rows.iter().find(|row| row.id == id).map_or(0, |row| row.version);
-    if !write(&tx, sender, now, &plan, &guard).await? {
-        tx.rollback().await?;
-        return Ok(None);
-    }
-    tx.commit().await?;
-    Ok(Some(version))
+    transaction::run(db, batch.sender.account, scopes, batch).await
 }
 
 /// The sender's own scope, which orders all of their pushes, and the trips that the batch names.
@@ -209,58 +119,55 @@ async fn locate(db: &Db, batch: &Batch) -> Result<BTreeSet<Uuid>, DbErr> {
     Ok(scopes)
 }
 
-async fn try_push(db: &Db, batch: &Batch, scopes: &scope::ToLock) -> Result<Attempt, DbErr> {
-    let tx = db.begin_write().await?;
-    let locked = scope::lock(&tx, batch.sender.account, scopes).await?;
-    let now = db::now(&tx).await?;
-    let reading = Reading { sender: batch.sender, now, max_skew: batch.max_skew };
-    let items: Vec<Item> = batch.items.iter().map(|raw| change::read(raw, reading)).collect();
-    let mut world = Loader::load(&tx, batch, &items, now).await?;
+impl Work for Batch {
+    type Done = Pushed;
 
-    let needed = needed_scopes(&world);
-    let missing: Vec<Uuid> = needed.into_iter().filter(|id| !locked.contains_key(id)).collect();
-    world.scopes = locked;
-    if !missing.is_empty() {
-        if !db::one_writer(&tx) {
-            // Locks are taken in order, so all of them from the start.
-            tx.rollback().await?;
-            return Ok(Attempt::Again(Retry::Lock(missing)));
+    async fn attempt(
+        &self,
+        tx: &DatabaseTransaction,
+        mut held: Held,
+    ) -> Result<Step<Pushed>, Failure> {
+        let now = held.now;
+        let reading = Reading { sender: self.sender, now, max_skew: self.max_skew };
+        let items: Vec<Item> = self.items.iter().map(|raw| change::read(raw, reading)).collect();
+        let mut world = Loader::load(tx, self, &items, now).await?;
+
+        let missing = held.cover(tx, needed_scopes(&world)).await?;
+        if !missing.is_empty() {
+            return Ok(Step::Lock(missing));
         }
-        world.scopes.extend(scope::lock_found(&tx, missing).await?);
-    }
-    if !world.carriers.is_empty() {
-        let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
-        for id in scope::shared(&tx, batch.sender.account, &ids).await? {
-            if let Some(scope) = world.scopes.get_mut(&id) {
-                scope.shared = true;
+        world.scopes = held.scopes;
+        if !world.carriers.is_empty() {
+            let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
+            for id in scope::shared(tx, self.sender.account, &ids).await? {
+                if let Some(scope) = world.scopes.get_mut(&id) {
+                    scope.shared = true;
+                }
             }
         }
-    }
-    let readable: HashSet<Uuid> = world
-        .memberships
-        .iter()
-        .filter(|(_, m)| m.until.is_none() && m.role != super::Role::Viewer)
-        .map(|(id, _)| *id)
-        .chain(std::iter::once(batch.sender.account))
-        .collect();
-    let locked: Vec<Uuid> = world.scopes.keys().copied().collect();
+        let mut readable: HashSet<Uuid> = world
+            .memberships
+            .iter()
+            .filter(|(_, m)| m.until.is_none() && m.role != super::Role::Viewer)
+            .map(|(id, _)| *id)
+            .chain(std::iter::once(self.sender.account))
+            .collect();
+        let locked: Vec<Uuid> = world.scopes.keys().copied().collect();
 
-    let mut plan = plan(world, &items);
-    if !write(&tx, batch.sender, now, &plan, &locked).await? {
-        tx.rollback().await?;
-        return Ok(Attempt::Again(Retry::Taken));
+        let plan = plan(world, &items);
+        if !write(tx, self.sender, now, &plan, &locked).await? {
+            return Ok(Step::Again);
+        }
+        let conflicts = answered_conflicts(tx, &plan.verdicts).await?;
+        readable.extend(plan.new_scopes.iter());
+        Ok(Step::Done(Pushed {
+            items,
+            verdicts: plan.verdicts,
+            conflicts,
+            readable,
+            server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
+        }))
     }
-    let conflicts = answered_conflicts(&tx, &plan.verdicts).await?;
-    tx.commit().await?;
-    let mut readable = readable;
-    readable.extend(plan.new_scopes.iter());
-    Ok(Attempt::Done(Box::new(Pushed {
-        items,
-        verdicts: std::mem::take(&mut plan.verdicts),
-        conflicts,
-        readable,
-        server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
-    })))
 }
 
 /// The scopes in which a row may be written. Rows that the caller cannot see are not among them.
@@ -281,9 +188,9 @@ fn needed_scopes(world: &World) -> BTreeSet<Uuid> {
 
 /// Reads what the plan depends on. All of it under the locks: receipts too, or the same batch sent
 /// twice at once would not find the first one's.
-struct Loader<'a> {
-    tx: &'a DatabaseTransaction,
-    world: World,
+pub(super) struct Loader<'a> {
+    pub tx: &'a DatabaseTransaction,
+    pub world: World,
 }
 
 impl Loader<'_> {
@@ -367,7 +274,7 @@ impl Loader<'_> {
         Ok(keys)
     }
 
-    async fn rows(&mut self, keys: &BTreeSet<Key>) -> Result<(), DbErr> {
+    pub async fn rows(&mut self, keys: &BTreeSet<Key>) -> Result<(), DbErr> {
         for kind in kinds::all() {
             let ids: Vec<Uuid> = keys
                 .iter()
@@ -473,7 +380,7 @@ impl Loader<'_> {
     }
 
     /// Reads a deleted row, what went with it, and what those hang on and carry.
-    async fn restored(&mut self, root: Key) -> Result<(), DbErr> {
+    pub async fn restored(&mut self, root: Key) -> Result<(), DbErr> {
         self.rows(&BTreeSet::from([root])).await?;
         let Some(scope) = self.world.rows.get(&root).map(|row| row.scope) else { return Ok(()) };
         for kind in kinds::all() {
@@ -677,7 +584,7 @@ fn unearthed(model: entity::buried::Model) -> Result<Row, DbErr> {
 // ── Writing ──────────────────────────────────────────────────────────────────────────────────
 
 /// Writes the plan. False: another transaction took an id in the meantime, and nothing counts.
-async fn write(
+pub(super) async fn write(
     tx: &DatabaseTransaction,
     sender: Sender,
     now: Millis,

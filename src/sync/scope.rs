@@ -57,14 +57,18 @@ pub async fn seen_by<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<Vec<Se
                 no: row.try_get_by_index(1)?,
                 head: row.try_get_by_index(2)?,
                 floor: row.try_get_by_index(3)?,
-                role: Role::from_name(&role)
-                    .ok_or_else(|| DbErr::Custom(format!("no such role: {role}")))?,
+                role: self::role(&role)?,
                 granted_at: row.try_get_by_index(5)?,
                 until: row.try_get_by_index(6)?,
                 removed_at: row.try_get_by_index(7)?,
             })
         })
         .collect()
+}
+
+/// Reads a stored role.
+pub fn role(name: &str) -> Result<Role, DbErr> {
+    Role::from_name(name).ok_or_else(|| DbErr::Custom(format!("no such role: {name}")))
 }
 
 /// The memberships of an account, by scope.

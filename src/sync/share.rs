@@ -1,0 +1,199 @@
+//! Who may see a trip: sharing it, changing a role, taking it back, leaving.
+//!
+//! A grant needs no write to the rows: a scope that a device's cursor does not name is new to the
+//! device and delivered from its beginning. A revocation keeps the membership, with the head that the
+//! member had been given up to; their next pull takes everything back.
+
+use std::collections::HashMap;
+
+use entity::membership::{Column, Entity, Model};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder};
+use uuid::Uuid;
+
+use super::change::derive;
+use super::plan::{Amendment, World, plan_amendments};
+use super::push::{Loader, write};
+use super::row::{Key, Row};
+use super::scope::{self, ToLock};
+use super::transaction::{self, Failure, Held, Step, Work};
+use super::{Role, Sender, store};
+use crate::db::Db;
+use crate::error::{Code, Error};
+use crate::kinds::{self, EntityType, Home};
+
+/// Who wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Account(Uuid),
+    /// The operator, who may all.
+    Operator,
+}
+
+/// What is to happen to a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Grant(Role),
+    ChangeRole(Role),
+    Revoke,
+}
+
+/// Makes an account a member of a trip. Someone who is a member already is an error.
+pub async fn grant(db: &Db, by: By, trip: Uuid, account: Uuid, role: Role) -> Result<(), Error> {
+    Share { trip, by, account, deed: Deed::Grant(role) }.run(db).await
+}
+
+/// Gives a member another role.
+pub async fn change_role(
+    db: &Db,
+    by: By,
+    trip: Uuid,
+    account: Uuid,
+    role: Role,
+) -> Result<(), Error> {
+    Share { trip, by, account, deed: Deed::ChangeRole(role) }.run(db).await
+}
+
+/// Ends a membership, or leaves. Done already is done.
+pub async fn revoke(db: &Db, by: By, trip: Uuid, account: Uuid) -> Result<(), Error> {
+    Share { trip, by, account, deed: Deed::Revoke }.run(db).await
+}
+
+/// The members of a scope, those who came first first.
+pub async fn members(db: &Db, scope: Uuid) -> Result<Vec<Model>, Error> {
+    Ok(Entity::find()
+        .filter(Column::ScopeId.eq(scope))
+        .filter(Column::RemovedAt.is_null())
+        .order_by_asc(Column::GrantedAt)
+        .order_by_asc(Column::AccountId)
+        .all(db.pool())
+        .await?)
+}
+
+/// What a membership goes by in the API.
+pub fn membership_id(scope: Uuid, account: Uuid) -> Uuid {
+    derive(&[b"membership", scope.as_bytes(), account.as_bytes()])
+}
+
+struct Share {
+    trip: Uuid,
+    by: By,
+    /// Whose membership it is about.
+    account: Uuid,
+    deed: Deed,
+}
+
+impl Share {
+    async fn run(&self, db: &Db) -> Result<(), Error> {
+        let scopes = ToLock { found: [self.trip].into(), ..ToLock::default() };
+        transaction::run(db, Uuid::nil(), scopes, self).await
+    }
+
+    /// Whether the one who wants it may.
+    fn authorize(&self, memberships: &HashMap<Uuid, Model>) -> Result<(), Error> {
+        let By::Account(by) = self.by else { return Ok(()) };
+        let role = match memberships.get(&by) {
+            None => return Err(no_such_trip()),
+            Some(membership) if membership.removed_at.is_some() => {
+                return Err(Error::new(Code::Forbidden, "you are no longer a member"));
+            }
+            Some(membership) => role(membership)?,
+        };
+        let may = match self.deed {
+            Deed::Grant(_) => role >= Role::Editor,
+            Deed::ChangeRole(_) => role == Role::Owner,
+            Deed::Revoke => role == Role::Owner || by == self.account,
+        };
+        let message = match self.deed {
+            Deed::Grant(_) => "your role allows to read, not to share",
+            _ => "only the owner may do this",
+        };
+        if may { Ok(()) } else { Err(Error::new(Code::Forbidden, message)) }
+    }
+}
+
+impl Work for Share {
+    type Done = ();
+
+    async fn attempt(&self, tx: &DatabaseTransaction, held: Held) -> Result<Step<()>, Failure> {
+        let Some(scope) = held.scopes.get(&self.trip).copied() else {
+            return Err(no_such_trip().into());
+        };
+        let memberships: HashMap<Uuid, Model> = Entity::find()
+            .filter(Column::ScopeId.eq(self.trip))
+            .all(tx)
+            .await?
+            .into_iter()
+            .map(|membership| (membership.account_id, membership))
+            .collect();
+        self.authorize(&memberships)?;
+        // An account's own scope is nothing to share.
+        let mut loader = Loader { tx, world: World::empty(sender(self.account), held.now, &[]) };
+        loader.rows(&roots(self.trip).collect()).await?;
+        let Some(root) = loader.world.rows.values().find(|row| row.is_live()).map(Row::key) else {
+            return Err(no_such_trip().into());
+        };
+        let earlier = memberships.get(&self.account);
+        let current = earlier.filter(|membership| membership.removed_at.is_none());
+        let owns = match current {
+            Some(current) => role(current)? == Role::Owner,
+            None => false,
+        };
+        let model = match (self.deed, current) {
+            (Deed::Grant(_), Some(_)) => {
+                return Err(Error::bad_input("this person is a member of the trip already").into());
+            }
+            (Deed::Grant(role), None) => Model {
+                scope_id: self.trip,
+                account_id: self.account,
+                role: role.name().into(),
+                granted_at: held.now,
+                since_seq: scope.head,
+                until_seq: None,
+                removed_at: None,
+            },
+            (Deed::ChangeRole(_), None) => {
+                return Err(Error::new(Code::NotFound, "this person is no member").into());
+            }
+            (Deed::Revoke, None) => return Ok(Step::Done(())),
+            (_, Some(_)) if owns => {
+                let message = "the trip belongs to its owner: delete it, or let them delete it";
+                return Err(Error::bad_input(message).into());
+            }
+            (Deed::ChangeRole(role), Some(current)) => {
+                Model { role: role.name().into(), ..current.clone() }
+            }
+            (Deed::Revoke, Some(current)) => {
+                Model { until_seq: Some(scope.head), removed_at: Some(held.now), ..current.clone() }
+            }
+        };
+        store::upsert::<Entity, _>(tx, vec![model]).await?;
+        // The trip's row tells its reader their role. A new reader is given it in any case.
+        if self.deed == Deed::Revoke || earlier.is_none() {
+            return Ok(Step::Done(()));
+        }
+        loader.world.scopes = held.scopes;
+        let plan = plan_amendments(loader.world, vec![Amendment::touch(root)]);
+        match write(tx, sender(self.account), held.now, &plan, &[self.trip]).await? {
+            true => Ok(Step::Done(())),
+            false => Ok(Step::Again),
+        }
+    }
+}
+
+/// The server's own changes are no device's.
+fn sender(account: Uuid) -> Sender {
+    Sender { account, device: None }
+}
+
+/// The rows that may be the scope itself.
+fn roots(scope: Uuid) -> impl Iterator<Item = Key> {
+    kinds::all().filter(|kind| kind.home == Home::Itself).map(move |kind| (kind.entity_type, scope))
+}
+
+fn no_such_trip() -> Error {
+    Error::new(Code::NotFound, format!("there is no such {}", EntityType::Trip.name()))
+}
+
+fn role(membership: &Model) -> Result<Role, DbErr> {
+    scope::role(&membership.role)
+}

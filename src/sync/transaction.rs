@@ -1,0 +1,128 @@
+//! The one owner of begin, lock, commit and trying again.
+//!
+//! Work that writes is given a transaction that holds the locks of its scopes, and says what came of
+//! it. It never commits by itself, so it cannot forget to lock, nor commit half.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use entity::Millis;
+use sea_orm::{DatabaseTransaction, DbErr};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::plan::Scope;
+use super::scope::{self, ToLock};
+use crate::config::limits;
+use crate::db::{self, Db};
+use crate::error::Error;
+
+/// Something to do in one transaction.
+pub(crate) trait Work {
+    type Done;
+
+    /// One attempt. It may be made several times; only one is committed.
+    async fn attempt(
+        &self,
+        tx: &DatabaseTransaction,
+        held: Held,
+    ) -> Result<Step<Self::Done>, Failure>;
+}
+
+/// What an attempt came to.
+pub(crate) enum Step<T> {
+    /// To be committed.
+    Done(T),
+    /// These scopes must be locked, too. Locks are taken in order, so all of them from the start.
+    Lock(Vec<Uuid>),
+    /// Another transaction came in between; from the beginning.
+    Again,
+}
+
+/// Why an attempt failed.
+pub(crate) enum Failure {
+    Database(DbErr),
+    /// Nothing that another attempt would change.
+    Refused(Error),
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Failure {
+        Failure::Database(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Refused(error)
+    }
+}
+
+/// What an attempt holds when it begins.
+pub(crate) struct Held {
+    /// The locked scopes.
+    pub scopes: HashMap<Uuid, Scope>,
+    /// The database's clock, read under the locks: "now" for the whole transaction.
+    pub now: Millis,
+}
+
+impl Held {
+    /// Makes sure that these scopes are locked. What comes back must be locked from the start.
+    pub async fn cover(
+        &mut self,
+        tx: &DatabaseTransaction,
+        needed: impl IntoIterator<Item = Uuid>,
+    ) -> Result<Vec<Uuid>, DbErr> {
+        let missing: Vec<Uuid> =
+            needed.into_iter().filter(|id| !self.scopes.contains_key(id)).collect();
+        if missing.is_empty() || !db::one_writer(tx) {
+            return Ok(missing);
+        }
+        self.scopes.extend(scope::lock_found(tx, missing).await?);
+        Ok(Vec::new())
+    }
+}
+
+/// Does the work under the locks of its scopes. An error means that nothing was written.
+pub(crate) async fn run<W: Work>(
+    db: &Db,
+    account: Uuid,
+    mut scopes: ToLock,
+    work: &W,
+) -> Result<W::Done, Error> {
+    for attempt in 0..limits::PUSH_ATTEMPTS {
+        if attempt > 1 {
+            tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
+        }
+        match timeout(limits::TRANSACTION, once(db, account, &scopes, work)).await {
+            Ok(Ok(Step::Done(done))) => return Ok(done),
+            Ok(Ok(Step::Lock(more))) => scopes.found.extend(more),
+            Ok(Ok(Step::Again)) => {}
+            Ok(Err(Failure::Database(error))) if db::is_busy(&error) => {
+                tracing::debug!(%error, attempt, "a transaction will be tried again");
+            }
+            Ok(Err(Failure::Database(error))) => return Err(error.into()),
+            Ok(Err(Failure::Refused(error))) => return Err(error),
+            // The transaction is rolled back as it is dropped.
+            Err(_) => tracing::warn!(attempt, "a transaction took too long"),
+        }
+    }
+    Err(Error::unavailable())
+}
+
+async fn once<W: Work>(
+    db: &Db,
+    account: Uuid,
+    scopes: &ToLock,
+    work: &W,
+) -> Result<Step<W::Done>, Failure> {
+    let tx = db.begin_write().await?;
+    let locked = scope::lock(&tx, account, scopes).await?;
+    let now = db::now(&tx).await?;
+    let step = work.attempt(&tx, Held { scopes: locked, now }).await?;
+    match step {
+        Step::Done(_) => tx.commit().await?,
+        _ => tx.rollback().await?,
+    }
+    Ok(step)
+}
