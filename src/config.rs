@@ -162,6 +162,8 @@ pub mod limits {
     pub const TIMESTAMP_LAG: Duration = Duration::from_secs(30);
     /// Tries of one push, when locks or rows changed under it.
     pub const PUSH_ATTEMPTS: u32 = 8;
+    /// For how long a creation without an id is taken for the same one, sent again.
+    pub const CREATED_AGAIN: Duration = Duration::from_secs(24 * 3600);
     /// Tries of one pull, when the database is busy or a connection was lost.
     pub const PULL_ATTEMPTS: u32 = 3;
     /// Finishing what is in flight after SIGTERM.

@@ -12,4 +12,7 @@ synced_entity! { "bucket_list_item" {
     longitude2: Option<f64>,
     is_done: bool,
     completed_at: Option<i64>,
+    /// JSON: the ids of the memories in which it was done, sorted.
+    #[sea_orm(column_type = "Text")]
+    memory_ids: String,
 }}

@@ -13,19 +13,23 @@
 mod synced;
 
 pub mod account;
+pub mod attachment;
 pub mod buried;
 pub mod conflict;
 pub mod conflict_edit;
 pub mod deletion;
 pub mod device;
+pub mod file;
 pub mod link;
 pub mod membership;
 pub mod receipt;
 pub mod revision;
+pub mod route_point;
 pub mod scope;
 pub mod session;
 pub mod setting;
 pub mod tick;
+pub mod track_segment;
 
 pub mod bucket_list_item;
 pub mod gpx_track;

@@ -8,6 +8,7 @@ pub use sea_orm_migration::prelude::*;
 
 mod m20261120_000001_ledger;
 mod m20261120_000002_kinds;
+mod m20261120_000003_files;
 mod synced;
 
 pub struct Migrator;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261120_000001_ledger::Migration),
             Box::new(m20261120_000002_kinds::Migration),
+            Box::new(m20261120_000003_files::Migration),
         ]
     }
 }

@@ -15,6 +15,7 @@ use crate::config::{Config, limits};
 use crate::db::Db;
 use crate::error::Error;
 use crate::kinds::{self, parse_id};
+use crate::sync::change::Origin;
 use crate::sync::cursor::{Filter, Sealer};
 use crate::sync::plan::Verdict;
 use crate::sync::pull::{self, ConflictQuery};
@@ -286,6 +287,7 @@ impl Mutation {
         let account = caller(ctx)?.account;
         let batch = Batch {
             sender: Sender { account, device: optional_uuid("deviceId", device_id)? },
+            origin: Origin::Device,
             items: input.0,
             cursor: cursor.map(|text| services.sealer.open(&text, account)).transpose()?,
             policy: conflict_strategy.map_or(services.policy, Strategy::from),
@@ -302,7 +304,7 @@ impl Mutation {
         for (item, verdict) in pushed.items.iter().zip(pushed.verdicts) {
             let operation_id = item.operation_id.as_deref().map(ID::from);
             match verdict {
-                Verdict::Successful { version } => response.successful.push(SyncResult {
+                Verdict::Successful { version, .. } => response.successful.push(SyncResult {
                     entity_type: item.entity_type.into(),
                     entity_id: (&*item.shown_id).into(),
                     operation: item.operation.into(),

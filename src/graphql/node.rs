@@ -364,7 +364,7 @@ impl Writer<'_> {
             Source::Location(children) => location(out, row, children),
             Source::NormalizedName => {
                 let name = row.content.get("name").as_text().unwrap_or_default();
-                text(out, &normalize(name));
+                text(out, &kinds::normalize(name));
             }
             Source::Prepared(prepared) => out.extend_from_slice(&prepared[at]),
         });
@@ -541,11 +541,6 @@ impl Writer<'_> {
         }
         Ok(found)
     }
-}
-
-/// A name as it is compared: without regard to case and to the space around it.
-pub fn normalize(name: &str) -> String {
-    name.trim().to_lowercase()
 }
 
 fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {

@@ -4,6 +4,15 @@ use super::*;
 
 pub(super) fn kind() -> Kind {
     Kind {
+        created_again: Some(CreatedAgain::Edited),
+        relations: vec![Relation {
+            name: "memories",
+            doc: "The moments in which it was done.",
+            target: EntityType::Memory,
+            via: Via::Refs("memoryIds"),
+            shape: "[_!]",
+            order: "date",
+        }],
         check,
         ..super::kind(
             Entity,
@@ -22,6 +31,7 @@ pub(super) fn kind() -> Kind {
                 longitude(Column::Longitude2).group("place2"),
                 flag(Column::IsDone, false),
                 time(Column::CompletedAt),
+                refs(Column::MemoryIds, EntityType::Memory).by_server().read_as(&[]),
             ],
         )
     }

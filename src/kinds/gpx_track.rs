@@ -17,7 +17,7 @@ pub(super) fn kind() -> Kind {
                     .doc("A memory of the same trip."),
                 name(Column::Name),
                 text(Column::Description),
-                line(Column::GpxFileObjectName).file(),
+                line(Column::GpxFileObjectName).file(None, true),
                 line(Column::OriginalFilename),
                 line(Column::Creator).doc("The device or program that recorded it."),
                 line(Column::TrackType),

@@ -23,10 +23,12 @@ pub(super) fn kind() -> Kind {
             vec![
                 parent(Column::MemoryId, EntityType::Memory, OnDelete::Cascade),
                 name(Column::ObjectName)
-                    .file()
+                    .file(Some("fileSize"), false)
                     .read_as(&["s3Key", "filename"])
                     .doc("The name under which the bytes are stored."),
-                line(Column::ThumbnailObjectName).read_as(&["thumbnailS3Key"]),
+                line(Column::ThumbnailObjectName)
+                    .picture("thumbnailUrl")
+                    .read_as(&["thumbnailS3Key"]),
                 line(Column::OriginalFilename),
                 name(Column::MimeType),
                 time(Column::Timestamp).or_client_time(),

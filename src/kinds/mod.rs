@@ -82,6 +82,9 @@ pub struct Kind {
     /// The field by which people call a row; the copy that KEEP_BOTH makes says there where it
     /// came from.
     pub label: &'static str,
+    /// What a mutation of one row does that creates what its sender has already under this label.
+    /// None: labels say nothing, and rows are told by their whole content.
+    pub created_again: Option<CreatedAgain>,
     pub fields: Vec<Field>,
     pub relations: Vec<Relation>,
     /// What no single field can check. Called with complete content, whenever content changes.
@@ -99,6 +102,15 @@ pub enum Home {
     Itself,
     /// In the scope of the row that this field names.
     Parent(&'static str),
+}
+
+/// What becomes of a row that its owner creates again, under the same label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreatedAgain {
+    /// It stays as it is: a creation was sent twice.
+    Stays,
+    /// It is edited: that is how the app sends an edit of it.
+    Edited,
 }
 
 /// A field of another kind that points to this one.
@@ -201,6 +213,19 @@ pub enum Writer {
     Server,
 }
 
+/// What a field that names an uploaded file is to the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileUse {
+    /// The field of the GraphQL type that gives the URL to download it.
+    pub url: &'static str,
+    /// Until the file is there, the row is FILES_PENDING.
+    pub awaited: bool,
+    /// The field that says how many bytes it has.
+    pub size: Option<&'static str>,
+    /// The server reads it, and fills in what devices cannot send: the fields that it writes.
+    pub is_read: bool,
+}
+
 /// One field of a kind.
 pub struct Field {
     /// Its name in batches, and in the JSON of conflicts and revisions.
@@ -214,8 +239,8 @@ pub struct Field {
     /// Fields with the same group belong together: they collide and win as one. A field without a
     /// group is a group of its own.
     pub group: Option<&'static str>,
-    /// The field names an uploaded file: until the file is there, the row is FILES_PENDING.
-    pub file: bool,
+    /// The field names an uploaded file.
+    pub file: Option<FileUse>,
     /// Names in the GraphQL type where they are not just `name`.
     pub outputs: Option<&'static [&'static str]>,
     /// The app's type has no null here: an absent value reads 0.
@@ -249,7 +274,7 @@ impl Field {
             missing: if nullable { Missing::Is(Value::Null) } else { Missing::Refused },
             writer: Writer::Device,
             group: None,
-            file: false,
+            file: None,
             outputs: None,
             reads_zero: false,
             reads_text: false,
@@ -292,8 +317,15 @@ impl Field {
         self
     }
 
-    fn file(mut self) -> Field {
-        self.file = true;
+    /// Names a file that may be missing; `url` gives its URL.
+    fn picture(mut self, url: &'static str) -> Field {
+        self.file = Some(FileUse { url, awaited: false, size: None, is_read: false });
+        self
+    }
+
+    /// Names the file that the row is about.
+    fn file(mut self, size: Option<&'static str>, is_read: bool) -> Field {
+        self.file = Some(FileUse { url: "downloadUrl", awaited: true, size, is_read });
         self
     }
 
@@ -441,6 +473,11 @@ impl Field {
     }
 }
 
+/// A label as it is compared: without regard to case and to the space around it.
+pub fn normalize(label: &str) -> String {
+    label.trim().to_lowercase()
+}
+
 /// The most members that a set may have.
 pub const MAX_SET: usize = 500;
 
@@ -514,6 +551,11 @@ impl Kind {
         })
     }
 
+    /// The fields that name files.
+    pub fn files(&self) -> impl Iterator<Item = (usize, FileUse)> {
+        self.fields.iter().enumerate().filter_map(|(at, field)| Some((at, field.file?)))
+    }
+
     /// All fields that collide and win together with this one, itself included.
     pub fn group_of(&self, field: usize) -> impl Iterator<Item = usize> {
         let group = self.fields[field].group;
@@ -561,6 +603,7 @@ fn kind<E: EntityTrait>(
         doc,
         home: Home::Account,
         label: "name",
+        created_again: None,
         fields: std::iter::once(priority).chain(fields).collect(),
         relations: Vec::new(),
         check: |_| Ok(()),

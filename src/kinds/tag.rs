@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) fn kind() -> Kind {
     Kind {
+        created_again: Some(CreatedAgain::Stays),
         relations: vec![
             Relation {
                 name: "category",

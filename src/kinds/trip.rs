@@ -33,7 +33,7 @@ pub(super) fn kind() -> Kind {
             vec![
                 name(Column::Name),
                 text(Column::TripDescription),
-                line(Column::CoverImageObjectName).doc("The cover picture's object name."),
+                line(Column::CoverImageObjectName).picture("coverImageUrl").doc("The cover picture's object name."),
                 text(Column::TravelCompanions),
                 text(Column::VisitedCountries),
                 time(Column::StartDate).group("dates"),

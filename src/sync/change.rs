@@ -46,6 +46,8 @@ pub struct Change {
     pub base_version: i32,
     /// When the edit was made by the device's clock, clamped to 1970 … now.
     pub client_time: Millis,
+    /// It was made without knowing a version: it overwrites what it finds.
+    pub is_blind: bool,
     /// The fields that were given.
     pub edit: BTreeMap<usize, Value>,
 }
@@ -69,10 +71,23 @@ impl From<Invalid> for Refusal {
     }
 }
 
+/// Where items come from, and what they may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A device's batch.
+    Device,
+    /// A mutation of one row: it knows no versions, and a creation has neither an id nor an
+    /// operation id of its own. It is told again from its content.
+    OneRow,
+    /// The server itself, which may write every field.
+    Server,
+}
+
 /// What reading an item depends on besides the item.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     pub sender: Sender,
+    pub origin: Origin,
     pub now: Millis,
     /// How far ahead a device's clock may be, in milliseconds.
     pub max_skew: Millis,
@@ -85,7 +100,7 @@ const MAX_OPERATION_ID: usize = 128;
 pub fn read(raw: &RawItem, reading: Reading) -> Item {
     let RawItem { entity_type, index, json } = raw;
     let (entity_type, index) = (*entity_type, *index);
-    let hash = hash(entity_type, json);
+    let hash = hash(entity_type, json, reading.origin);
     let derived = derive_id(reading.sender, hash);
     let operation_id = json.get("operationId").and_then(Json::as_str).map(str::to_owned);
     let operation = json.get("operation").and_then(Json::as_str).and_then(Operation::from_name);
@@ -109,7 +124,10 @@ pub fn read(raw: &RawItem, reading: Reading) -> Item {
         operation_key: operation_id
             .clone()
             .filter(|id| is_operation_id(id))
-            .unwrap_or_else(|| format!("~{derived}")),
+            .unwrap_or_else(|| match reading.origin {
+                Origin::OneRow => format!("~once-{hash}"),
+                _ => format!("~{derived}"),
+            }),
         operation_id,
         hash,
         change,
@@ -148,7 +166,8 @@ fn read_change(
             .filter(|version| *version >= 0)
             .ok_or_else(|| invalid("syncVersion: must be a whole number from 0 to 2147483647"))?,
     };
-    if operation != Operation::Create && base_version < 1 {
+    let is_blind = reading.origin == Origin::OneRow && operation != Operation::Create;
+    if operation != Operation::Create && base_version < 1 && !is_blind {
         return Err(invalid(
             "syncVersion: must name the version that the edit was made on, 1 or more",
         ));
@@ -180,7 +199,10 @@ fn read_change(
             }
             let field = kind
                 .find(name)
-                .filter(|field| kind.fields[*field].writer == Writer::Device)
+                .filter(|field| {
+                    kind.fields[*field].writer == Writer::Device
+                        || reading.origin == Origin::Server
+                })
                 .ok_or_else(|| invalid(&format!("{name}: {} has no such field", kind.name())))?;
             edit.insert(field, kind.fields[field].take(value)?);
         }
@@ -191,6 +213,7 @@ fn read_change(
         operation,
         base_version,
         client_time: client_time.clamp(0, reading.now.max(0)),
+        is_blind,
         edit,
     })
 }
@@ -240,9 +263,11 @@ pub fn edit_json(change: &Change) -> Map<String, Json> {
         .collect()
 }
 
-/// Of everything in the item, whatever the order of its keys.
-fn hash(entity_type: EntityType, json: &Map<String, Json>) -> Uuid {
-    let mut keys: Vec<_> = json.keys().collect();
+/// Of everything in the item, whatever the order of its keys. What the server added to a mutation of
+/// one row is not part of it.
+fn hash(entity_type: EntityType, json: &Map<String, Json>, origin: Origin) -> Uuid {
+    let added = |key: &str| origin == Origin::OneRow && matches!(key, "id" | "clientTimestamp");
+    let mut keys: Vec<_> = json.keys().filter(|key| !added(key)).collect();
     keys.sort_unstable();
     let mut hasher = Sha256::new();
     hasher.update(entity_type.name());

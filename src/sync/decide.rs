@@ -113,6 +113,7 @@ pub fn decide(change: &Change, facts: &Facts) -> Decision {
     }
     let base = base(change, row, facts);
     match change.operation {
+        Operation::Delete if change.is_blind => Decision::Delete,
         Operation::Delete => match foreign(row, base.version, facts).next().is_none() {
             true => Decision::Delete,
             false => Decision::Open { conflict: ConflictType::Deletion, fields: Vec::new() },
@@ -197,6 +198,9 @@ fn edit(
     conflict: ConflictType,
     facts: &Facts,
 ) -> Decision {
+    if change.is_blind {
+        return overwrite(change, row, conflict, facts);
+    }
     let kind = row.kind();
     // What is really left of the edit: neither what the row has already, nor what the device sent
     // along without changing it.
@@ -277,6 +281,35 @@ fn edit(
                 false => Outcome::Row(content),
             })
         }
+    }
+}
+
+/// The edit of someone who knows no versions wins, over whatever is there. What it takes from others
+/// is on record.
+fn overwrite(change: &Change, row: &Row, conflict: ConflictType, facts: &Facts) -> Decision {
+    let wanted: BTreeMap<usize, Value> = change
+        .edit
+        .iter()
+        .filter(|(field, sent)| row.content.values[**field] != **sent)
+        .map(|(field, sent)| (*field, sent.clone()))
+        .collect();
+    if wanted.is_empty() {
+        return Decision::Same;
+    }
+    let is_mine = |field: &usize| {
+        let last = row.version_of(*field);
+        facts.revisions.iter().any(|r| r.version == last && r.made_by(facts.sender))
+    };
+    let taken: Vec<usize> = wanted.keys().copied().filter(|field| !is_mine(field)).collect();
+    let content = with(&row.content, &wanted);
+    match taken.is_empty() {
+        true => Decision::Apply(content),
+        false => Decision::Settle {
+            conflict,
+            strategy: Strategy::LastWriteWins,
+            fields: taken,
+            outcome: Outcome::Row(content),
+        },
     }
 }
 
@@ -381,6 +414,7 @@ mod tests {
             operation,
             base_version,
             client_time: NOW + 1,
+            is_blind: false,
             edit: edit
                 .iter()
                 .map(|(name, value)| (kind.field(name), Value::Text((*value).into())))

@@ -11,7 +11,7 @@ use super::conflict::{Conflict, Edit, Resolution};
 use super::decide::{self, Base, Decision, Outcome, decide};
 use super::row::{Key, Revision, Row};
 use super::{ConflictType, ErrorCode, Operation, Role, Sender, Status, Strategy};
-use crate::kinds::{Content, EntityType, Home, Kind, OnDelete, Value};
+use crate::kinds::{Content, EntityType, Home, Kind, OnDelete, Value, Writer};
 
 /// What was read under the locks.
 pub struct World {
@@ -42,6 +42,8 @@ pub struct World {
     pub departed: HashMap<(Uuid, Key), i64>,
     /// Roots whose deletion would take along what others changed and the device has not seen.
     pub unseen: HashSet<Key>,
+    /// Of the files that the batch names, those that the sender has uploaded, with their size.
+    pub files: HashMap<String, i64>,
 }
 
 /// Accounts and devices whose edits are in a conflict.
@@ -65,6 +67,7 @@ impl World {
             carriers: HashMap::new(),
             departed: HashMap::new(),
             unseen: HashSet::new(),
+            files: HashMap::new(),
         }
     }
 }
@@ -97,7 +100,11 @@ pub struct Receipt {
 /// What became of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    Successful { version: i32 },
+    Successful {
+        /// The row: of a creation that was sent again, the one that it made the first time.
+        id: Uuid,
+        version: i32,
+    },
     Conflict { id: Uuid },
     Failed(Refusal),
 }
@@ -109,6 +116,16 @@ pub struct Departure {
     pub key: Key,
     pub seq: i64,
     pub entered_seq: i64,
+}
+
+/// A row begins, or ceases, to name a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attachment {
+    pub key: Key,
+    pub field: usize,
+    pub name: String,
+    /// The row that this one was copied from: the file is the same.
+    pub copied_from: Option<Uuid>,
 }
 
 /// What to write, set by set.
@@ -132,6 +149,9 @@ pub struct Plan {
     pub new_scopes: Vec<Uuid>,
     /// Rows whose references changed, with the new ones.
     pub links: Vec<(Uuid, Vec<Uuid>)>,
+    pub attachments: Vec<Attachment>,
+    /// Rows whose file is there and has still to be read.
+    pub unread: Vec<Key>,
 }
 
 /// The order in which a batch is worked off: creates and updates parents first, then deletes
@@ -250,6 +270,7 @@ struct Before {
     live: bool,
     entered_seq: i64,
     refs: Vec<Uuid>,
+    files: Vec<(usize, String)>,
 }
 
 /// What the caller may know of a row.
@@ -286,6 +307,8 @@ struct Planner {
     /// Scopes whose answers changed though no row of theirs did.
     nudged: BTreeSet<Uuid>,
     changed_conflicts: Vec<Key>,
+    /// Copies that KEEP_BOTH made, with what they are copies of.
+    copies: HashMap<Key, Uuid>,
 }
 
 fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
@@ -299,7 +322,7 @@ impl Planner {
             .map(|receipt| {
                 let verdict = match receipt.conflict {
                     Some(id) => Verdict::Conflict { id },
-                    None => Verdict::Successful { version: receipt.version },
+                    None => Verdict::Successful { id: receipt.key.1, version: receipt.version },
                 };
                 (receipt.operation_key, (receipt.hash, verdict))
             })
@@ -315,6 +338,7 @@ impl Planner {
             before: HashMap::new(),
             nudged: BTreeSet::new(),
             changed_conflicts: Vec::new(),
+            copies: HashMap::new(),
         };
         let keys: Vec<Key> = planner.world.rows.keys().copied().collect();
         for key in keys {
@@ -354,7 +378,7 @@ impl Planner {
                     }
                     self.chains.insert(key, Chain { state: ChainState::Failed, base: 0 });
                 }
-                Verdict::Successful { version } => self.receipt(item, key, *version, None),
+                Verdict::Successful { version, .. } => self.receipt(item, key, *version, None),
                 Verdict::Conflict { id } => {
                     let version = self.world.rows.get(&key).map_or(0, |row| row.version);
                     self.receipt(item, key, version, Some(*id));
@@ -465,7 +489,10 @@ impl Planner {
                 Operation::Update => {
                     refuse(ErrorCode::NotFound, format!("there is no such {}", kind.name()))
                 }
-                Operation::Delete => Ok(Some(Verdict::Successful { version: change.base_version })),
+                Operation::Delete => Ok(Some(Verdict::Successful {
+                    id: change.id,
+                    version: change.base_version,
+                })),
             },
         }
     }
@@ -516,6 +543,7 @@ impl Planner {
         match decision {
             Decision::Refuse(code, message) => refuse(code, message),
             Decision::Same => Ok(Verdict::Successful {
+                id: key.1,
                 version: self.world.rows.get(&key).map_or(change.base_version, |row| row.version),
             }),
             Decision::Create(content) => {
@@ -523,7 +551,7 @@ impl Planner {
                 match self.place(key, content, None) {
                     Ok((content, scope)) => {
                         self.create(key, content, scope, change.client_time);
-                        Ok(Verdict::Successful { version: 1 })
+                        Ok(Verdict::Successful { id: key.1, version: 1 })
                     }
                     Err(trouble) => self.open_for_parent(item, change, base, trouble),
                 }
@@ -531,7 +559,7 @@ impl Planner {
             Decision::Apply(content) => {
                 self.check(&content)?;
                 match self.rewrite(key, content, change.client_time) {
-                    Ok(version) => Ok(Verdict::Successful { version }),
+                    Ok(version) => Ok(Verdict::Successful { id: key.1, version }),
                     Err(trouble) => self.open_for_parent(item, change, base, trouble),
                 }
             }
@@ -540,7 +568,7 @@ impl Planner {
             }
             Decision::Delete => {
                 let version = self.delete(key, change.client_time);
-                Ok(Verdict::Successful { version })
+                Ok(Verdict::Successful { id: key.1, version })
             }
             Decision::Open { conflict, fields } => {
                 Ok(self.open(item, change, base, conflict, &fields))
@@ -551,15 +579,17 @@ impl Planner {
                 match outcome {
                     Outcome::Unchanged => {}
                     Outcome::Row(content) => {
-                        // The merged row is checked like any other.
-                        if self.check(&content).is_err() {
-                            return Ok(self.open(item, change, base, conflict, &fields));
+                        // The merged row is checked like any other. Where it is invalid, each side
+                        // may be valid for itself: but for who overwrites, that is for a person.
+                        match self.check(&content) {
+                            Err(refusal) if change.is_blind => return Err(refusal),
+                            Err(_) => return Ok(self.open(item, change, base, conflict, &fields)),
+                            Ok(()) => {}
                         }
                         match self.rewrite(key, content, change.client_time) {
                             Ok(_) => {}
-                            // What each side wants is valid, both together are not.
                             Err(Trouble::Refused(refusal))
-                                if refusal.code == ErrorCode::Validation =>
+                                if refusal.code == ErrorCode::Validation && !change.is_blind =>
                             {
                                 return Ok(self.open(item, change, base, conflict, &fields));
                             }
@@ -580,6 +610,7 @@ impl Planner {
                         let Ok((content, scope)) = self.place(copy_key, content, beside) else {
                             return Ok(self.open(item, change, base, conflict, &fields));
                         };
+                        self.copies.insert(copy_key, key.1);
                         self.create(copy_key, content, scope, change.client_time);
                         let state = ChainState::Copied { conflict: id, copy };
                         self.chains.insert(key, Chain { state, base: 1 });
@@ -778,9 +809,31 @@ impl Planner {
             live: row.is_live(),
             entered_seq: row.entered_seq,
             refs: live_refs(row),
+            files: named_files(row),
         });
         self.before.insert(key, before);
         self.touched.push(key);
+    }
+
+    /// What a row's files say: pending as soon as one is named that is awaited, until its bytes are
+    /// there.
+    fn file_status(&mut self, key: Key, content: &Content) -> Status {
+        let mut status = Status::InSync;
+        for (at, file) in key.0.kind().files().filter(|(_, file)| file.awaited) {
+            let Some(name) = content.values[at].as_text() else { continue };
+            let there = self.world.files.get(name).is_some_and(|bytes| match file.size {
+                Some(field) => *content.get(field) == Value::Int(*bytes),
+                None => true,
+            });
+            if there && !file.is_read {
+                continue;
+            }
+            if there && !self.plan.unread.contains(&key) {
+                self.plan.unread.push(key);
+            }
+            status = Status::FilesPending;
+        }
+        status
     }
 
     fn index_children(&mut self, key: Key) {
@@ -824,6 +877,7 @@ impl Planner {
             self.world.memberships.insert(scope, Membership { role: Role::Owner, until: None });
             self.world.scopes.insert(scope, Scope { head: 0, head_at: 0, shared: false });
         }
+        let status = self.file_status(key, &content);
         let row = Row {
             id: key.1,
             scope,
@@ -831,7 +885,7 @@ impl Planner {
             entered_seq: 0,
             version: 1,
             field_versions: Vec::new(),
-            status: file_status(&content),
+            status,
             last_sync_attempt: Some(now),
             sync_error: None,
             conflict: None,
@@ -860,8 +914,24 @@ impl Planner {
             let message = format!("there is no such {}", key.0.name());
             return Err(Refusal::new(ErrorCode::NotFound, message).into());
         };
-        let (content, scope) = self.place(key, content, Some(row))?;
+        let (mut content, scope) = self.place(key, content, Some(row))?;
         let moved = scope != row.scope;
+        let kind = row.kind();
+        let differs = |content: &Content, field: usize| {
+            row.content.values[field] != content.values[field]
+        };
+        if kind.files().any(|(at, file)| file.is_read && differs(&content, at)) {
+            // What was read from the file before says nothing of this one.
+            for (field, value) in kind.fields.iter().zip(&mut content.values) {
+                if field.writer == Writer::Server {
+                    *value = Value::Null;
+                }
+            }
+        }
+        let other_file = kind.files().any(|(at, file)| {
+            let size = file.size.map(|name| kind.field(name));
+            file.awaited && (differs(&content, at) || size.is_some_and(|at| differs(&content, at)))
+        });
         let old: Vec<(usize, Value)> = row
             .content
             .values
@@ -877,15 +947,16 @@ impl Planner {
         self.touch(key);
         let Sender { account, device } = self.world.sender;
         let now = self.world.now;
+        let status = other_file.then(|| self.file_status(key, &content));
         let Some(row) = self.world.rows.get_mut(&key) else { return Ok(0) };
         row.version += 1;
         let version = row.version;
-        let kind = row.kind();
         for (field, _) in &old {
             row.set_version_of(*field, version);
-            if kind.fields[*field].file {
-                row.status = file_status(&content);
-            }
+        }
+        if let Some(status) = status {
+            row.status = status;
+            row.sync_error = None;
         }
         row.content = content;
         row.updated_at = now;
@@ -1160,9 +1231,16 @@ impl Planner {
         self.chains.insert(key, Chain { state: ChainState::Open(id), base: 0 });
     }
 
-    /// Writes an edit into a conflict's story.
+    /// Writes an edit into a conflict's story. The files that it names stay as long as that does.
     fn tell(&mut self, conflict: Uuid, item: &Item, change: &Change) {
         let Sender { account, device } = self.world.sender;
+        let key = (change.entity_type, change.id);
+        for (field, _) in key.0.kind().files() {
+            if let Some(name) = change.edit.get(&field).and_then(Value::as_text) {
+                let name = name.to_owned();
+                self.plan.attachments.push(Attachment { key, field, name, copied_from: None });
+            }
+        }
         self.plan.edits.push(Edit {
             conflict,
             account,
@@ -1243,6 +1321,16 @@ impl Planner {
                 self.plan.returns.push((row.scope, *key));
             }
             seqs.insert(*key, row.seq);
+            let old = before.as_ref().map(|before| before.files.as_slice()).unwrap_or_default();
+            let new = named_files(&row);
+            let changed = old.iter().filter(|named| !new.contains(named));
+            let changed = changed.chain(new.iter().filter(|named| !old.contains(named)));
+            self.plan.attachments.extend(changed.map(|(field, name)| Attachment {
+                key: *key,
+                field: *field,
+                name: name.clone(),
+                copied_from: self.copies.get(key).copied(),
+            }));
             let refs = live_refs(&row);
             if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {
                 self.plan.links.push((row.id, refs));
@@ -1290,16 +1378,12 @@ fn live_refs(row: &Row) -> Vec<Uuid> {
         .collect()
 }
 
-/// What a row's files say: pending as soon as one is named, until its bytes are there.
-fn file_status(content: &Content) -> Status {
-    let pending = content
-        .kind
-        .kind()
-        .fields
-        .iter()
-        .zip(&content.values)
-        .any(|(field, value)| field.file && !value.is_null());
-    if pending { Status::FilesPending } else { Status::InSync }
+/// The files that a row names.
+fn named_files(row: &Row) -> Vec<(usize, String)> {
+    row.kind()
+        .files()
+        .filter_map(|(at, _)| Some((at, row.content.values[at].as_text()?.to_owned())))
+        .collect()
 }
 
 /// The id of the copy that KEEP_BOTH makes: a retry makes no third.

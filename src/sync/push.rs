@@ -7,21 +7,22 @@ use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
-use super::change::{self, Item, RawItem, Reading};
+use super::change::{self, Item, Origin, RawItem, Reading};
 use super::conflict::Conflict;
 use super::cursor::{Cursor, Filter};
-use super::plan::{Plan, Receipt, Senders, Verdict, World, plan};
+use super::plan::{Attachment, Plan, Receipt, Senders, Verdict, World, plan};
 use super::row::{Key, Row};
 use super::transaction::{self, Failure, Held, Step, Work};
 use super::{Operation, Sender, Strategy, pull, scope, store};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
-use crate::kinds::{self, Content, EntityType, Home, Kind, Value};
+use crate::kinds::{self, Content, CreatedAgain, EntityType, Home, Kind, Value};
 
 /// A batch.
 pub struct Batch {
     pub sender: Sender,
+    pub origin: Origin,
     pub items: Vec<RawItem>,
     /// What the device has seen: guards against blind deletions.
     pub cursor: Option<Cursor>,
@@ -39,6 +40,8 @@ pub struct Pushed {
     pub conflicts: HashMap<Uuid, (Conflict, i32)>,
     /// The scopes that the caller may read: of others' conflicts only the verdict is told.
     pub readable: HashSet<Uuid>,
+    /// Rows whose file is there and has still to be read.
+    pub unread: Vec<Key>,
     pub server_time: Millis,
 }
 
@@ -128,8 +131,15 @@ impl Work for Batch {
         mut held: Held,
     ) -> Result<Step<Pushed>, Failure> {
         let now = held.now;
-        let reading = Reading { sender: self.sender, now, max_skew: self.max_skew };
-        let items: Vec<Item> = self.items.iter().map(|raw| change::read(raw, reading)).collect();
+        let reading =
+            Reading { sender: self.sender, origin: self.origin, now, max_skew: self.max_skew };
+        let items: Vec<Item> = match self.origin {
+            Origin::OneRow => {
+                let known = self.known_by_name(tx).await?;
+                known.iter().map(|raw| change::read(raw, reading)).collect()
+            }
+            _ => self.items.iter().map(|raw| change::read(raw, reading)).collect(),
+        };
         let mut world = Loader::load(tx, self, &items, now).await?;
 
         let missing = held.cover(tx, needed_scopes(&world)).await?;
@@ -155,7 +165,7 @@ impl Work for Batch {
         let locked: Vec<Uuid> = world.scopes.keys().copied().collect();
 
         let plan = plan(world, &items);
-        if !write(tx, self.sender, now, &plan, &locked).await? {
+        if !write(tx, self.receiver(), now, &plan, &locked).await? {
             return Ok(Step::Again);
         }
         let conflicts = answered_conflicts(tx, &plan.verdicts).await?;
@@ -165,8 +175,59 @@ impl Work for Batch {
             verdicts: plan.verdicts,
             conflicts,
             readable,
+            unread: plan.unread,
             server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
         }))
+    }
+}
+
+impl Batch {
+    /// Who receipts are kept for. A creation without an id may be sent again after another login.
+    fn receiver(&self) -> Sender {
+        match self.origin {
+            Origin::OneRow => Sender { device: None, ..self.sender },
+            _ => self.sender,
+        }
+    }
+
+    /// The items, with creations of what the sender has already under the same name made edits of
+    /// it. Called under the lock of the sender's own scope, in which those rows lie.
+    async fn known_by_name(&self, tx: &DatabaseTransaction) -> Result<Vec<RawItem>, DbErr> {
+        let mut items = self.items.clone();
+        for item in &mut items {
+            let kind = item.entity_type.kind();
+            let Some(again) = kind.created_again else { continue };
+            let text = |name: &str| item.json.get(name).and_then(|value| value.as_str());
+            let Some(label) = text(kind.label) else { continue };
+            if text("operation") != Some(Operation::Create.name()) {
+                continue;
+            }
+            let label = kinds::normalize(label);
+            let names = Query::select()
+                .columns(["id", kind.fields[kind.field(kind.label)].column])
+                .from(kind.table)
+                .and_where(Expr::col("scope_id").eq(self.sender.account))
+                .and_where(Expr::col("deleted_at").is_null())
+                .order_by("seq", sea_orm::Order::Asc)
+                .to_owned();
+            for row in tx.query_all(&names).await? {
+                let name: String = row.try_get_by_index(1)?;
+                if kinds::normalize(&name) != label {
+                    continue;
+                }
+                let id: Uuid = row.try_get_by_index(0)?;
+                item.json.insert("id".into(), id.to_string().into());
+                item.json.insert("operation".into(), Operation::Update.name().into());
+                // Not this creation's receipt: it is an edit now.
+                item.json.insert("operationId".into(), Uuid::new_v4().to_string().into());
+                if again == CreatedAgain::Stays {
+                    let keep = ["id", "operation", "operationId", "clientTimestamp"];
+                    item.json.retain(|name, _| keep.contains(&name.as_str()));
+                }
+                break;
+            }
+        }
+        Ok(items)
     }
 }
 
@@ -204,11 +265,12 @@ impl Loader<'_> {
         let mut world = World::empty(batch.sender, now, &seen);
         world.policy = batch.policy;
         let mut loader = Loader { tx, world };
-        loader.receipts(items).await?;
+        loader.receipts(batch, items).await?;
         let fresh: Vec<&Item> = items
             .iter()
             .filter(|item| !loader.world.receipts.contains_key(&item.operation_key))
             .collect();
+        loader.files(&fresh).await?;
         let targets = loader.targets(&fresh).await?;
         loader.missing(&fresh, &targets).await?;
         loader.descendants(&fresh).await?;
@@ -221,15 +283,25 @@ impl Loader<'_> {
         Ok(loader.world)
     }
 
-    async fn receipts(&mut self, items: &[Item]) -> Result<(), DbErr> {
+    async fn receipts(&mut self, batch: &Batch, items: &[Item]) -> Result<(), DbErr> {
         use entity::receipt::{Column, Entity};
-        let sender = self.world.sender;
+        let sender = batch.receiver();
         let ids: Vec<Uuid> =
             items.iter().map(|item| receipt_id(sender, &item.operation_key)).collect();
         for among in store::in_lists(self.tx, Column::Id, &ids) {
             let found = Entity::find().filter(among).all(self.tx).await?;
             for model in found {
                 let entity_type = entity_type(&model.kind)?;
+                if batch.origin == Origin::OneRow {
+                    // People do make the same thing twice: after a while, and after deleting it.
+                    let kind = entity_type.kind();
+                    let rows = store::rows_by_id(self.tx, kind, &[model.entity_id]).await?;
+                    let is_there = rows.first().is_some_and(Row::is_live);
+                    let oldest = self.world.now - limits::CREATED_AGAIN.as_millis() as Millis;
+                    if model.at < oldest || (model.conflict_id.is_none() && !is_there) {
+                        continue;
+                    }
+                }
                 self.world.receipts.insert(
                     model.operation_id.clone(),
                     Receipt {
@@ -241,6 +313,30 @@ impl Loader<'_> {
                     },
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Reads which of the files that the changes name the sender has uploaded.
+    async fn files(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+        use entity::file::{Column, Entity};
+        let mut names = BTreeSet::new();
+        for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
+            let files = change.entity_type.kind().files();
+            let named = files.filter_map(|(at, _)| change.edit.get(&at).and_then(Value::as_text));
+            names.extend(named.map(str::to_owned));
+        }
+        let names: Vec<String> = names.into_iter().collect();
+        for among in store::in_lists(self.tx, Column::Name, &names) {
+            let found = Entity::find()
+                .filter(among)
+                .filter(Column::AccountId.eq(self.world.sender.account))
+                .filter(Column::UploadedAt.is_not_null())
+                .all(self.tx)
+                .await?;
+            self.world.files.extend(found.into_iter().filter_map(|file| {
+                Some((file.name, file.size?))
+            }));
         }
         Ok(())
     }
@@ -649,7 +745,7 @@ pub(super) async fn write(
             .collect(),
     )
     .await?;
-    store::insert::<entity::receipt::Entity, _>(
+    store::upsert::<entity::receipt::Entity, _>(
         tx,
         plan.receipts
             .iter()
@@ -680,6 +776,7 @@ pub(super) async fn write(
             .collect(),
     )
     .await?;
+    write_attachments(tx, sender.account, now, plan).await?;
     let moved: Vec<_> = plan.heads.iter().filter(|(id, _)| !new.contains(id)).copied().collect();
     store::move_heads(tx, &moved).await?;
     if let Some(device) = sender.device {
@@ -723,6 +820,45 @@ async fn create_scopes(
     });
     store::upsert::<entity::membership::Entity, _>(tx, owners.collect()).await?;
     Ok(true)
+}
+
+/// Notes whose files rows name. Who named it first stays: the file lies in their space.
+async fn write_attachments(
+    tx: &DatabaseTransaction,
+    account: Uuid,
+    now: Millis,
+    plan: &Plan,
+) -> Result<(), DbErr> {
+    use entity::attachment::{Column, Entity, Model};
+    let copied: Vec<Uuid> = plan.attachments.iter().filter_map(|a| a.copied_from).collect();
+    let mut owners: HashMap<(Uuid, String, String), Uuid> = HashMap::new();
+    for among in store::in_lists(tx, Column::EntityId, &copied) {
+        for model in Entity::find().filter(among).all(tx).await? {
+            owners.insert((model.entity_id, model.field, model.name), model.account_id);
+        }
+    }
+    let mut models: BTreeMap<(Uuid, String, String), Model> = BTreeMap::new();
+    for Attachment { key, field, name, copied_from } in &plan.attachments {
+        let field = key.0.kind().fields[*field].name.clone();
+        let original = copied_from.map(|id| (id, field.clone(), name.clone()));
+        let owner = original.and_then(|original| owners.get(&original).copied());
+        let model = Model {
+            entity_id: key.1,
+            field: field.clone(),
+            name: name.clone(),
+            kind: key.0.name().into(),
+            account_id: owner.unwrap_or(account),
+            at: now,
+        };
+        models.insert((key.1, field, name.clone()), model);
+    }
+    let models: Vec<Model> = models.into_values().collect();
+    for mut insert in store::inserts::<Entity>(&models) {
+        let key = [Column::EntityId, Column::Field, Column::Name];
+        insert.on_conflict(OnConflict::columns(key).update_column(Column::At).to_owned());
+        tx.execute(&insert).await?;
+    }
+    Ok(())
 }
 
 async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr> {

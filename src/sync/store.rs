@@ -308,7 +308,7 @@ where
     Ok(())
 }
 
-fn inserts<E: EntityTrait>(models: &[E::Model]) -> impl Iterator<Item = InsertStatement> {
+pub fn inserts<E: EntityTrait>(models: &[E::Model]) -> impl Iterator<Item = InsertStatement> {
     chunks(models, INSERT_ROWS).map(|chunk| {
         let mut insert = Query::insert();
         insert.into_table(E::default().table_ref()).columns(E::Column::iter());
