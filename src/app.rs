@@ -17,6 +17,7 @@ use crate::graphql::{self, Services};
 use crate::http;
 use crate::sync::cursor::Sealer;
 use crate::sync::gc;
+use crate::throttle::Throttle;
 
 /// A server that is ready to run.
 pub struct App {
@@ -56,6 +57,7 @@ impl App {
             sealer: Sealer::new(cursor_key.as_bytes(), epoch),
             page_size: config.sync_batch_size.into(),
             policy: config.conflict_resolution_strategy,
+            shares: Throttle::new(limits::SHARES, limits::SHARE_EVERY),
             max_skew: i64::from(config.max_clock_skew) * 1000,
         });
         let api = graphql::api(services.clone(), &config);

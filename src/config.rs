@@ -116,10 +116,15 @@ impl Config {
 
 /// Fixed limits, each with its reason.
 pub mod limits {
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     /// Items in a batch. A device that was away for weeks sends several.
     pub const BATCH: usize = 5_000;
+    /// Rows in a list that has no pages.
+    pub const LIST: u64 = 20_000;
+    /// Rows and deletions in an answer of the app's `sync`, which has no pages.
+    pub const SYNC_ROWS: u64 = 50_000;
     /// Rows in a page: memory for a pull follows from it.
     pub const PAGE: u32 = 1_000;
     /// Bytes of a request's body: a full batch of ordinary items is about 2 MB.
@@ -140,6 +145,12 @@ pub mod limits {
     pub const CONFLICTS_IN_PULL: u64 = 100;
     /// Conflicts in an answer of getConflicts.
     pub const CONFLICTS: i32 = 500;
+    /// Characters of a name of a person.
+    pub const LINE: usize = 255;
+    /// Sharings at once, and the wait for each one more: an address book's worth, not a search
+    /// for who has an account.
+    pub const SHARES: NonZeroU32 = NonZeroU32::new(20).unwrap();
+    pub const SHARE_EVERY: Duration = Duration::from_secs(30);
     /// Bytes of an email address (RFC 5321).
     pub const EMAIL: usize = 254;
     /// Characters of a password: enough for any sentence, and bounded work for the hash.

@@ -15,6 +15,7 @@ pub enum Code {
     InvalidCursor,
     ResyncRequired,
     Limit,
+    RateLimited,
     Unavailable,
     Internal,
 }
@@ -29,6 +30,7 @@ impl Code {
             Code::InvalidCursor => "INVALID_CURSOR",
             Code::ResyncRequired => "RESYNC_REQUIRED",
             Code::Limit => "LIMIT",
+            Code::RateLimited => "RATE_LIMITED",
             Code::Unavailable => "UNAVAILABLE",
             Code::Internal => "INTERNAL",
         }
@@ -80,11 +82,13 @@ pub struct Error {
     pub code: Code,
     pub message: String,
     pub reason: Option<ResyncReason>,
+    /// Seconds to wait before trying again.
+    pub retry_after: Option<u64>,
 }
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), reason: None }
+        Error { code, message: message.into(), reason: None, retry_after: None }
     }
 
     pub fn bad_input(message: impl Into<String>) -> Error {
@@ -103,6 +107,14 @@ impl Error {
                 reason.sentence()
             ),
             reason: Some(reason),
+            retry_after: None,
+        }
+    }
+
+    pub fn rate_limited(seconds: u64) -> Error {
+        Error {
+            retry_after: Some(seconds),
+            ..Error::new(Code::RateLimited, format!("too often; try again in {seconds} s"))
         }
     }
 

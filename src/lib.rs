@@ -12,3 +12,4 @@ pub mod graphql;
 pub mod http;
 pub mod kinds;
 pub mod sync;
+pub mod throttle;

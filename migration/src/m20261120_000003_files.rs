@@ -90,8 +90,7 @@ impl MigrationTrait for Migration {
         ] {
             manager.drop_index(Index::drop().table(table).name(name).to_owned()).await?;
         }
-        let memories =
-            Table::alter().table("bucket_list_item").drop_column("memory_ids").take();
+        let memories = Table::alter().table("bucket_list_item").drop_column("memory_ids").take();
         manager.alter_table(memories).await
     }
 }

@@ -6,6 +6,7 @@
 mod password;
 mod token;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use entity::Millis;
@@ -19,7 +20,8 @@ use uuid::Uuid;
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
-use crate::sync::Role;
+use crate::sync::change::derive;
+use crate::sync::{Role, store};
 
 pub use entity::account::Model as Account;
 pub use token::Signer;
@@ -29,6 +31,13 @@ pub use token::Signer;
 pub struct Caller {
     pub account: Uuid,
     pub session: Uuid,
+}
+
+impl Caller {
+    /// What stands for the device of a client that does not say which it is.
+    pub fn device(&self) -> Uuid {
+        derive(&[b"session", self.session.as_bytes()])
+    }
 }
 
 /// The accounts of a database.
@@ -256,12 +265,95 @@ impl Auth {
             .await?)
     }
 
-    pub async fn is_online(&self, account: &Account) -> Result<bool, Error> {
-        let device = self.devices(account.id).await?.first().map(|device| device.last_seen_at);
-        let last = Ord::max(device, account.last_login_at);
-        let now = db::now(self.db.pool()).await?;
-        Ok(last.is_some_and(|last| now - last < ONLINE))
+    /// The account with this address, if it can log in.
+    pub async fn find(&self, email: &str) -> Result<Option<Uuid>, Error> {
+        use entity::account::{Column, Entity};
+        let Ok(email) = normalized_email(email) else { return Ok(None) };
+        let found = Entity::find()
+            .filter(Column::Email.eq(email))
+            .filter(Column::IsActive.eq(true))
+            .one(self.db.pool())
+            .await?;
+        Ok(found.map(|account| account.id))
     }
+
+    /// The accounts with these ids, in no particular order.
+    pub async fn accounts(&self, ids: &[Uuid]) -> Result<Vec<Account>, Error> {
+        use entity::account::{Column, Entity};
+        let mut found = Vec::new();
+        for among in store::in_lists(self.db.pool(), Column::Id, ids) {
+            found.extend(Entity::find().filter(among).all(self.db.pool()).await?);
+        }
+        Ok(found)
+    }
+
+    /// Which of these accounts logged in, or had a device push, a short while ago.
+    pub async fn online(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        let since = db::now(self.db.pool()).await? - ONLINE;
+        let mut found = HashSet::new();
+        for (table, account, seen) in
+            [("account", "id", "last_login_at"), ("device", "account_id", "last_seen_at")]
+        {
+            for among in store::in_lists(self.db.pool(), account, ids) {
+                let select = Query::select()
+                    .distinct()
+                    .column(account)
+                    .from(table)
+                    .and_where(among)
+                    .and_where(Expr::col(seen).gt(since))
+                    .to_owned();
+                for row in self.db.pool().query_all(&select).await? {
+                    found.insert(row.try_get_by_index(0).map_err(Error::from)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Changes what an account says of its person. None: stays as it is.
+    pub async fn update(&self, account: Uuid, profile: Profile) -> Result<Account, Error> {
+        let Profile { username, first_name, last_name, profile_image_url } = profile;
+        let mut change = Query::update();
+        change.table("account").and_where(Expr::col("id").eq(account));
+        if let Some(username) = username {
+            change.value("username", check_line("username", username)?);
+        }
+        for (name, column, value) in [
+            ("firstName", "first_name", first_name),
+            ("lastName", "last_name", last_name),
+            ("profileImageUrl", "profile_image_url", profile_image_url),
+        ] {
+            match value {
+                None => {}
+                Some(None) => drop(change.value(column, None::<String>)),
+                Some(Some(value)) => drop(change.value(column, check_line(name, value)?)),
+            }
+        }
+        let tx = self.db.begin_write().await?;
+        change.value("updated_at", db::now(&tx).await?);
+        tx.execute(&change).await?;
+        tx.commit().await?;
+        self.account(account).await?.ok_or_else(Error::unauthenticated)
+    }
+}
+
+/// What an account says of its person; None stays as it is, Some(None) is cleared.
+pub struct Profile {
+    pub username: Option<String>,
+    pub first_name: Option<Option<String>>,
+    pub last_name: Option<Option<String>>,
+    pub profile_image_url: Option<Option<String>>,
+}
+
+fn check_line(name: &str, text: String) -> Result<String, Error> {
+    if text.chars().count() > limits::LINE || text.chars().any(char::is_control) {
+        let message = format!("{name}: must be one line of at most {} characters", limits::LINE);
+        return Err(Error::bad_input(message));
+    }
+    if name == "username" && text.trim().is_empty() {
+        return Err(Error::bad_input("username: must not be empty"));
+    }
+    Ok(text)
 }
 
 async fn end_sessions<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<(), Error> {

@@ -131,7 +131,12 @@ pub fn type_of(field: &Field) -> &'static str {
     }
 }
 
-fn input(name: &str, ty: impl Into<String>, doc: &str, default: Option<&str>) -> MetaInputValue {
+pub fn input(
+    name: &str,
+    ty: impl Into<String>,
+    doc: &str,
+    default: Option<&str>,
+) -> MetaInputValue {
     MetaInputValue {
         name: name.to_owned(),
         description: (!doc.is_empty()).then(|| doc.to_owned()),
@@ -146,7 +151,7 @@ fn input(name: &str, ty: impl Into<String>, doc: &str, default: Option<&str>) ->
     }
 }
 
-fn input_object(name: &str, doc: &str, fields: Vec<MetaInputValue>) -> MetaType {
+pub fn input_object(name: &str, doc: &str, fields: Vec<MetaInputValue>) -> MetaType {
     MetaType::InputObject {
         name: name.to_owned(),
         description: Some(doc.to_owned()),

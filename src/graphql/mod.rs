@@ -1,19 +1,25 @@
 //! The API's shape. Thin: parse, ask, answer.
 
+mod app;
 mod input;
 mod node;
 mod page;
+mod rows;
+mod shapes;
+mod sharing;
 mod types;
 
 use std::sync::Arc;
 
-use async_graphql::{Context, EmptySubscription, ErrorExtensions, ID, Object, Result, Schema};
+use async_graphql::{
+    Context, EmptySubscription, ErrorExtensions, ID, MergedObject, Object, Result, Schema,
+};
 use uuid::Uuid;
 
 use crate::auth::{Auth, Caller};
 use crate::config::{Config, limits};
 use crate::db::Db;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::kinds::{self, parse_id};
 use crate::sync::change::Origin;
 use crate::sync::cursor::{Filter, Sealer};
@@ -21,11 +27,13 @@ use crate::sync::plan::Verdict;
 use crate::sync::pull::{self, ConflictQuery};
 use crate::sync::push::{self, Batch};
 use crate::sync::{Sender, Strategy};
+use crate::throttle::Throttle;
 use input::BulkSyncInput;
 use page::EnhancedSyncResponse;
 use types::{
     AuthResponse, BulkSyncResponse, ConflictResolutionStrategy, ConflictResult, ConflictStatus,
-    DateTime, Device, EntityType, SyncError, SyncPriority, SyncResult, User, UserInput,
+    DateTime, Device, EntityType, SyncError, SyncPriority, SyncResult, UpdateUserInput, User,
+    UserInput,
 };
 
 pub type Api = Schema<Query, Mutation, EmptySubscription>;
@@ -38,6 +46,8 @@ pub struct Services {
     pub page_size: u64,
     pub policy: Strategy,
     pub max_skew: i64,
+    /// How often someone may look for a person to share with.
+    pub shares: Throttle,
 }
 
 /// Builds the API over its services.
@@ -56,7 +66,7 @@ pub fn sdl() -> String {
 }
 
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
-    Schema::build(Query, Mutation, EmptySubscription)
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(limits::DEPTH)
         .limit_complexity(limits::COMPLEXITY)
 }
@@ -68,7 +78,15 @@ fn public(error: Error) -> async_graphql::Error {
         if let Some(reason) = error.reason {
             extensions.set("reason", reason.name());
         }
+        if let Some(seconds) = error.retry_after {
+            extensions.set("retryAfter", seconds);
+        }
     })
+}
+
+fn has_code(error: &async_graphql::Error, code: Code) -> bool {
+    let found = error.extensions.as_ref().and_then(|values| values.get("code"));
+    matches!(found, Some(async_graphql::Value::String(found)) if found == code.name())
 }
 
 impl From<Error> for async_graphql::Error {
@@ -97,10 +115,17 @@ fn optional_uuid(name: &str, id: Option<ID>) -> Result<Option<Uuid>> {
     id.map(|id| uuid(name, &id)).transpose()
 }
 
-pub struct Query;
+#[derive(MergedObject, Default)]
+pub struct Query(SyncQuery, app::AppQuery, sharing::SharingQuery);
+
+#[derive(MergedObject, Default)]
+pub struct Mutation(SyncMutation, app::AppMutation, sharing::SharingMutation);
+
+#[derive(Default)]
+pub struct SyncQuery;
 
 #[Object]
-impl Query {
+impl SyncQuery {
     /// Whether anybody is there. Needs no token.
     async fn hello(&self) -> &'static str {
         "Hello from Cairn"
@@ -167,10 +192,11 @@ impl Query {
             since: last_synced_at.map(|time| time.0),
             size,
             conflicts: ctx.look_ahead().field("conflicts").exists(),
+            by_time: false,
         };
         let page = pull::pull(&services.db, services.sealer.epoch(), request).await?;
         let next_cursor = services.sealer.seal(&page.cursor);
-        Ok(EnhancedSyncResponse::new(page, next_cursor, size))
+        Ok(EnhancedSyncResponse::new(services.clone(), page, next_cursor, size))
     }
 
     /// Conflicts of rows that the caller may change, newest first.
@@ -223,10 +249,11 @@ async fn conflicts(
     Ok(found.into_iter().map(|(conflict, at)| ConflictResult::new(conflict, at)).collect())
 }
 
-pub struct Mutation;
+#[derive(Default)]
+pub struct SyncMutation;
 
 #[Object]
-impl Mutation {
+impl SyncMutation {
     /// Makes an account. Needs no token, and gives none: log in next.
     async fn register(&self, ctx: &Context<'_>, input: UserInput) -> Result<User> {
         let UserInput { email, password } = input;
@@ -238,6 +265,12 @@ impl Mutation {
         let UserInput { email, password } = input;
         let (token, account) = services(ctx)?.auth.login(&email, password).await?;
         Ok(AuthResponse { token, user: account.into() })
+    }
+
+    /// Changes what the caller's account says of its person.
+    async fn update_user(&self, ctx: &Context<'_>, input: UpdateUserInput) -> Result<User> {
+        let account = caller(ctx)?.account;
+        Ok(services(ctx)?.auth.update(account, input.into()).await?.into())
     }
 
     /// Gives a token of the same session that lasts longer. The old one stays good until it

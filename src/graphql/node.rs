@@ -18,7 +18,7 @@ use crate::config::limits;
 use crate::db::Db;
 use crate::error::{Code, Error};
 use crate::kinds::{self, EntityType, Field, Kind, Relation, Value, Via, rfc3339};
-use crate::sync::row::Row;
+use crate::sync::row::{Row, sort};
 use crate::sync::{Role, Status, store};
 
 // ── Types ────────────────────────────────────────────────────────────────────────────────────
@@ -418,10 +418,7 @@ impl Writer<'_> {
         // Another's tag is seen inside a memory that carries it, but not what else is theirs.
         let carried = matches!(relation.via, Via::Refs(_));
         found.retain(|row| row.is_live() && (carried || self.roles.contains_key(&row.scope)));
-        let order = target.field(relation.order);
-        found.sort_by(|a, b| {
-            compare(&a.content.values[order], &b.content.values[order]).then(a.id.cmp(&b.id))
-        });
+        sort(&mut found);
         let place: HashMap<Uuid, usize> =
             found.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
         let written = self.each(target, &found, &selected.children).await?;
@@ -540,16 +537,6 @@ impl Writer<'_> {
             }
         }
         Ok(found)
-    }
-}
-
-fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => a.cmp(b),
-        (Value::Time(a), Value::Time(b)) => a.cmp(b),
-        (Value::Text(a), Value::Text(b)) => a.cmp(b),
-        _ => Ordering::Equal,
     }
 }
 

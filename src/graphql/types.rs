@@ -1,19 +1,23 @@
 //! The API's shapes that are not made from the kinds' tables.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_graphql::parser::types::Field;
 use async_graphql::registry::{Deprecation, MetaEnumValue, MetaType, MetaTypeId, Registry};
 use async_graphql::{
     ComplexObject, Context, ContextSelectionSet, Enum, ID, InputObject, InputType, InputValueError,
-    InputValueResult, Name, OutputType, Positioned, Scalar, ScalarType, ServerResult, SimpleObject,
-    Value,
+    InputValueResult, MaybeUndefined, Name, OutputType, Positioned, Scalar, ScalarType,
+    ServerResult, SimpleObject, Value,
 };
 use entity::Millis;
 use serde_json::Value as Json;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use super::{public, services};
-use crate::auth::Account;
+use crate::auth::{Account, Profile};
 use crate::kinds::{self, parse_time, rfc3339};
 use crate::sync;
 use crate::sync::change::{Item, edit_json};
@@ -212,6 +216,27 @@ pub enum SyncErrorCode {
 
 // ── Accounts ─────────────────────────────────────────────────────────────────────────────────
 
+/// What changes about the caller. An explicit null clears a name or the picture.
+#[derive(InputObject)]
+pub struct UpdateUserInput {
+    pub first_name: MaybeUndefined<String>,
+    pub last_name: MaybeUndefined<String>,
+    pub username: Option<String>,
+    pub profile_image_url: MaybeUndefined<String>,
+}
+
+impl From<UpdateUserInput> for Profile {
+    fn from(input: UpdateUserInput) -> Profile {
+        let UpdateUserInput { first_name, last_name, username, profile_image_url } = input;
+        Profile {
+            username,
+            first_name: first_name.as_opt_deref().map(|name| name.map(str::to_owned)),
+            last_name: last_name.as_opt_deref().map(|name| name.map(str::to_owned)),
+            profile_image_url: profile_image_url.as_opt_deref().map(|url| url.map(str::to_owned)),
+        }
+    }
+}
+
 #[derive(InputObject)]
 pub struct UserInput {
     pub email: String,
@@ -238,19 +263,44 @@ pub struct User {
     pub display_name: String,
     pub initials: String,
     #[graphql(skip)]
-    account: Account,
+    account: Uuid,
+    #[graphql(skip)]
+    group: Arc<Group>,
+}
+
+/// Accounts that are shown together: whether they are online is read for all of them at once.
+pub struct Group {
+    accounts: Vec<Uuid>,
+    online: OnceCell<HashSet<Uuid>>,
+}
+
+impl Group {
+    pub fn new(accounts: Vec<Uuid>) -> Group {
+        Group { accounts, online: OnceCell::new() }
+    }
 }
 
 #[ComplexObject]
 impl User {
     /// Whether the person logged in or a device of theirs pushed within the last five minutes.
     async fn is_online(&self, ctx: &Context<'_>) -> async_graphql::Result<bool> {
-        services(ctx)?.auth.is_online(&self.account).await.map_err(public)
+        let auth = &services(ctx)?.auth;
+        let read = || auth.online(&self.group.accounts);
+        let online = self.group.online.get_or_try_init(read).await.map_err(public)?;
+        Ok(online.contains(&self.account))
     }
 }
 
 impl From<Account> for User {
     fn from(account: Account) -> User {
+        let group = Group::new(vec![account.id]);
+        User::of(account, Arc::new(group))
+    }
+}
+
+impl User {
+    /// One of several.
+    pub fn of(account: Account, group: Arc<Group>) -> User {
         let names = [account.first_name.as_deref(), account.last_name.as_deref()];
         let full: Vec<&str> = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
         let display_name = if full.is_empty() { account.username.clone() } else { full.join(" ") };
@@ -262,11 +312,11 @@ impl From<Account> for User {
             .collect();
         User {
             id: account.id.into(),
-            email: account.email.clone(),
-            username: account.username.clone(),
-            first_name: account.first_name.clone(),
-            last_name: account.last_name.clone(),
-            profile_image_url: account.profile_image_url.clone(),
+            email: account.email,
+            username: account.username,
+            first_name: account.first_name,
+            last_name: account.last_name,
+            profile_image_url: account.profile_image_url,
             is_active: account.is_active,
             is_email_verified: account.is_email_verified,
             last_login_at: account.last_login_at.map(DateTime),
@@ -275,7 +325,8 @@ impl From<Account> for User {
             roles: vec!["USER".into()],
             display_name,
             initials,
-            account,
+            account: account.id,
+            group,
         }
     }
 }

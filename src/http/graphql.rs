@@ -187,6 +187,7 @@ fn answered(media: &'static str, mut answer: Answer) -> Response {
         || answer.errors.is_empty()
         || answer.data != Value::Null;
     let unavailable = answer.errors.iter().any(|error| has_code(error, Code::Unavailable));
+    let retry_after = answer.errors.iter().find_map(retry_after);
     let status = match executed {
         true => StatusCode::OK,
         false => request_error(media),
@@ -199,8 +200,18 @@ fn answered(media: &'static str, mut answer: Answer) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     if unavailable {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    } else if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
+}
+
+/// The seconds that an error asks to wait.
+fn retry_after(error: &ServerError) -> Option<u64> {
+    match error.extensions.as_ref()?.get("retryAfter")? {
+        Value::Number(seconds) => seconds.as_u64(),
+        _ => None,
+    }
 }
 
 /// Gives errors of the GraphQL library a code.

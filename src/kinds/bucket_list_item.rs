@@ -11,7 +11,6 @@ pub(super) fn kind() -> Kind {
             target: EntityType::Memory,
             via: Via::Refs("memoryIds"),
             shape: "[_!]",
-            order: "date",
         }],
         check,
         ..super::kind(

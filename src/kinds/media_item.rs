@@ -6,13 +6,13 @@ pub(super) fn kind() -> Kind {
     Kind {
         home: Home::Parent("memoryId"),
         label: "originalFilename",
+        order: "order",
         relations: vec![Relation {
             name: "memory",
             doc: "The moment that it shows.",
             target: EntityType::Memory,
             via: Via::Parent("memoryId"),
             shape: "_!",
-            order: "date",
         }],
         ..super::kind(
             Entity,

@@ -6,6 +6,7 @@ pub(super) fn kind() -> Kind {
     Kind {
         home: Home::Parent("tripId"),
         label: "title",
+        order: "date",
         relations: vec![
             Relation {
                 name: "mediaItems",
@@ -13,7 +14,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::MediaItem,
                 via: Via::Children("memoryId"),
                 shape: "[_!]!",
-                order: "order",
             },
             Relation {
                 name: "tags",
@@ -21,7 +21,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::Tag,
                 via: Via::Refs("tagIds"),
                 shape: "[_!]!",
-                order: "sortOrder",
             },
             Relation {
                 name: "gpxTrack",
@@ -29,7 +28,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::GPXTrack,
                 via: Via::Children("memoryId"),
                 shape: "_",
-                order: "name",
             },
         ],
         check: |memory| check_pair(memory, "latitude", "longitude"),

@@ -82,6 +82,8 @@ pub struct Kind {
     /// The field by which people call a row; the copy that KEEP_BOTH makes says there where it
     /// came from.
     pub label: &'static str,
+    /// The field that lists are ordered by.
+    pub order: &'static str,
     /// What a mutation of one row does that creates what its sender has already under this label.
     /// None: labels say nothing, and rows are told by their whole content.
     pub created_again: Option<CreatedAgain>,
@@ -137,8 +139,6 @@ pub struct Relation {
     pub via: Via,
     /// The GraphQL type around the target's name, `[_!]!` for instance.
     pub shape: &'static str,
-    /// The field that a list is ordered by.
-    pub order: &'static str,
 }
 
 /// How a nested row is found.
@@ -603,6 +603,7 @@ fn kind<E: EntityTrait>(
         doc,
         home: Home::Account,
         label: "name",
+        order: "name",
         created_again: None,
         fields: std::iter::once(priority).chain(fields).collect(),
         relations: Vec::new(),

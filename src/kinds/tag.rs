@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn kind() -> Kind {
     Kind {
         created_again: Some(CreatedAgain::Stays),
+        order: "sortOrder",
         relations: vec![
             Relation {
                 name: "category",
@@ -12,7 +13,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::TagCategory,
                 via: Via::Parent("categoryId"),
                 shape: "_",
-                order: "sortOrder",
             },
             Relation {
                 name: "relatedTags",
@@ -20,7 +20,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::Tag,
                 via: Via::Together,
                 shape: "[_!]",
-                order: "name",
             },
         ],
         ..super::kind(

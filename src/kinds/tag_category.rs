@@ -5,13 +5,13 @@ use super::*;
 pub(super) fn kind() -> Kind {
     Kind {
         created_again: Some(CreatedAgain::Stays),
+        order: "sortOrder",
         relations: vec![Relation {
             name: "tags",
             doc: "The tags that lie in it.",
             target: EntityType::Tag,
             via: Via::Children("categoryId"),
             shape: "[_!]!",
-            order: "sortOrder",
         }],
         ..super::kind(
             Entity,

@@ -35,13 +35,13 @@ fn every_name_that_a_kind_uses_exists() {
     for kind in all() {
         assert_eq!(kind.fields[PRIORITY].name, "syncPriority");
         assert!(kind.find(kind.label).is_some(), "{}", kind.name());
+        assert!(kind.find(kind.order).is_some(), "{}", kind.name());
         if let Home::Parent(field) = kind.home {
             let field = &kind.fields[kind.field(field)];
             assert!(field.parent().is_some() && !field.nullable, "{}", kind.name());
         }
         for relation in &kind.relations {
             let target = relation.target.kind();
-            assert!(target.find(relation.order).is_some(), "{}", relation.order);
             match relation.via {
                 Via::Children(field) => {
                     let (parent, _) = target.fields[target.field(field)].parent().expect("parent");

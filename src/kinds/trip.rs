@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn kind() -> Kind {
     Kind {
         home: Home::Itself,
+        order: "startDate",
         relations: vec![
             Relation {
                 name: "memories",
@@ -12,7 +13,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::Memory,
                 via: Via::Children("tripId"),
                 shape: "[_!]!",
-                order: "date",
             },
             Relation {
                 name: "gpxTracks",
@@ -20,7 +20,6 @@ pub(super) fn kind() -> Kind {
                 target: EntityType::GPXTrack,
                 via: Via::Children("tripId"),
                 shape: "[_!]!",
-                order: "name",
             },
         ],
         check,
@@ -33,7 +32,9 @@ pub(super) fn kind() -> Kind {
             vec![
                 name(Column::Name),
                 text(Column::TripDescription),
-                line(Column::CoverImageObjectName).picture("coverImageUrl").doc("The cover picture's object name."),
+                line(Column::CoverImageObjectName)
+                    .picture("coverImageUrl")
+                    .doc("The cover picture's object name."),
                 text(Column::TravelCompanions),
                 text(Column::VisitedCountries),
                 time(Column::StartDate).group("dates"),

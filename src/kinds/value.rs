@@ -1,5 +1,7 @@
 //! A field's value, the same for every kind, with its JSON form.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use entity::Millis;
 use serde_json::{Value as Json, json};
@@ -56,6 +58,16 @@ impl Value {
         match self {
             Value::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// The order of lists: of values of different types none comes first.
+    pub fn compare(&self, other: &Value) -> Ordering {
+        match (self, other) {
+            (Value::Int(a), Value::Int(b)) => a.cmp(b),
+            (Value::Time(a), Value::Time(b)) => a.cmp(b),
+            (Value::Text(a), Value::Text(b)) => a.cmp(b),
+            _ => Ordering::Equal,
         }
     }
 

@@ -121,13 +121,12 @@ pub fn read(raw: &RawItem, reading: Reading) -> Item {
         operation: operation.unwrap_or(Operation::Update),
         shown_id,
         // What is no operation id names nothing, and is never looked up.
-        operation_key: operation_id
-            .clone()
-            .filter(|id| is_operation_id(id))
-            .unwrap_or_else(|| match reading.origin {
+        operation_key: operation_id.clone().filter(|id| is_operation_id(id)).unwrap_or_else(|| {
+            match reading.origin {
                 Origin::OneRow => format!("~once-{hash}"),
                 _ => format!("~{derived}"),
-            }),
+            }
+        }),
         operation_id,
         hash,
         change,
@@ -172,13 +171,12 @@ fn read_change(
             "syncVersion: must name the version that the edit was made on, 1 or more",
         ));
     }
-    let client_time = json
-        .get("clientTimestamp")
-        .and_then(Json::as_str)
-        .and_then(parse_time)
-        .ok_or_else(|| {
+    let client_time = match json.get("clientTimestamp") {
+        None if reading.origin != Origin::Device => reading.now,
+        given => given.and_then(Json::as_str).and_then(parse_time).ok_or_else(|| {
             invalid("clientTimestamp: must be an RFC 3339 date and time in the years 0001 to 9999")
-        })?;
+        })?,
+    };
     if client_time > reading.now + reading.max_skew {
         return Err(Refusal::new(
             ErrorCode::ClockSkew,
@@ -200,8 +198,7 @@ fn read_change(
             let field = kind
                 .find(name)
                 .filter(|field| {
-                    kind.fields[*field].writer == Writer::Device
-                        || reading.origin == Origin::Server
+                    kind.fields[*field].writer == Writer::Device || reading.origin == Origin::Server
                 })
                 .ok_or_else(|| invalid(&format!("{name}: {} has no such field", kind.name())))?;
             edit.insert(field, kind.fields[field].take(value)?);
@@ -263,10 +260,10 @@ pub fn edit_json(change: &Change) -> Map<String, Json> {
         .collect()
 }
 
-/// Of everything in the item, whatever the order of its keys. What the server added to a mutation of
-/// one row is not part of it.
+/// Of everything in the item, whatever the order of its keys. The id that the server gave to what a
+/// mutation of one row creates is not part of it.
 fn hash(entity_type: EntityType, json: &Map<String, Json>, origin: Origin) -> Uuid {
-    let added = |key: &str| origin == Origin::OneRow && matches!(key, "id" | "clientTimestamp");
+    let added = |key: &str| origin == Origin::OneRow && key == "id";
     let mut keys: Vec<_> = json.keys().filter(|key| !added(key)).collect();
     keys.sort_unstable();
     let mut hasher = Sha256::new();

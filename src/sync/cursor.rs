@@ -22,7 +22,9 @@ pub struct Cursor {
     pub epoch: Uuid,
     pub account: Uuid,
     pub filter: Filter,
-    /// For each scope, by its number: the seq that the device has seen. Ascending.
+    /// For each scope, by its number: the seq that the device has seen. Of a scope that the caller
+    /// lost, and of which the device has been told to drop everything as of the head h: [`taken`]
+    /// of h. Ascending by number.
     pub seen: Vec<(i64, i64)>,
     /// How many kinds there were: the parts of a window are numbered by them.
     pub kinds: u8,
@@ -44,8 +46,9 @@ pub struct Filter {
 pub struct Window {
     /// For each scope with something to deliver: its head at the first page. Ascending.
     pub bounds: Vec<(i64, i64)>,
-    /// Scopes that the device has seen and the caller has lost: delivered as deletions.
-    pub lost: Vec<i64>,
+    /// Scopes that the device has seen and the caller has lost: delivered as deletions. With their
+    /// heads at the first page.
+    pub lost: Vec<(i64, i64)>,
     pub place: Place,
     /// Rows and deletions still to come.
     pub left: u64,
@@ -67,6 +70,16 @@ pub struct Place {
     pub part: u8,
     pub scope: i64,
     pub seq: i64,
+}
+
+/// What a cursor says of a lost scope that was taken back as of a head: below every seq.
+pub fn taken(head: i64) -> i64 {
+    -1 - head
+}
+
+/// The head of [`taken`]; None: a seq that the device has seen.
+pub fn taken_at(seen: i64) -> Option<i64> {
+    (seen < 0).then(|| -1 - seen)
 }
 
 /// Seals cursors and opens them.
@@ -152,7 +165,7 @@ mod tests {
             kinds: KINDS,
             window: Some(Window {
                 bounds: vec![(7, 1 << 41)],
-                lost: vec![1],
+                lost: vec![(1, 3)],
                 place: Place { part: 3, scope: 7, seq: 12 },
                 left: 99,
             }),

@@ -14,6 +14,7 @@ pub mod gc;
 pub mod plan;
 pub mod pull;
 pub mod push;
+pub mod read;
 pub mod restore;
 pub mod row;
 pub mod scope;

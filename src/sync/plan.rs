@@ -105,7 +105,9 @@ pub enum Verdict {
         id: Uuid,
         version: i32,
     },
-    Conflict { id: Uuid },
+    Conflict {
+        id: Uuid,
+    },
     Failed(Refusal),
 }
 
@@ -489,10 +491,9 @@ impl Planner {
                 Operation::Update => {
                     refuse(ErrorCode::NotFound, format!("there is no such {}", kind.name()))
                 }
-                Operation::Delete => Ok(Some(Verdict::Successful {
-                    id: change.id,
-                    version: change.base_version,
-                })),
+                Operation::Delete => {
+                    Ok(Some(Verdict::Successful { id: change.id, version: change.base_version }))
+                }
             },
         }
     }
@@ -917,9 +918,8 @@ impl Planner {
         let (mut content, scope) = self.place(key, content, Some(row))?;
         let moved = scope != row.scope;
         let kind = row.kind();
-        let differs = |content: &Content, field: usize| {
-            row.content.values[field] != content.values[field]
-        };
+        let differs =
+            |content: &Content, field: usize| row.content.values[field] != content.values[field];
         if kind.files().any(|(at, file)| file.is_read && differs(&content, at)) {
             // What was read from the file before says nothing of this one.
             for (field, value) in kind.fields.iter().zip(&mut content.values) {

@@ -14,7 +14,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::conflict::Conflict;
-use super::cursor::{Cursor, Filter, KINDS, Place, Window};
+use super::cursor::{Cursor, Filter, KINDS, Place, Window, taken, taken_at};
 use super::row::{Key, Row};
 use super::scope::{self, Seen};
 use super::{push, store};
@@ -36,6 +36,9 @@ pub struct Request {
     pub size: u64,
     /// Whether to read the open conflicts, too.
     pub conflicts: bool,
+    /// For the app's `sync`, which knows times and nothing else: whatever time it gives is good, and
+    /// what the deletion log has forgotten is told from the graves.
+    pub by_time: bool,
 }
 
 /// One page.
@@ -65,6 +68,33 @@ pub async fn pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error>
     Err(last)
 }
 
+/// Everything that changed since a time that this server handed out, in one answer: what the app's
+/// `sync` asks. It may hold what the device has already, and never leaves anything out.
+pub async fn since(db: &Db, epoch: Uuid, account: Uuid, time: Millis) -> Result<Page, Error> {
+    let request = Request {
+        account,
+        cursor: None,
+        filter: None,
+        since: Some(time),
+        size: limits::SYNC_ROWS,
+        conflicts: false,
+        by_time: true,
+    };
+    let page = pull(db, epoch, request).await?;
+    // A full page is one that has a place to go on from.
+    match page.cursor.window.is_some() {
+        true => Err(too_much()),
+        false => Ok(page),
+    }
+}
+
+fn too_much() -> Error {
+    Error::new(
+        Code::Limit,
+        format!("more than {} rows changed since then; use enhancedSync", limits::SYNC_ROWS),
+    )
+}
+
 async fn try_pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error> {
     let tx = db.begin_snapshot().await?;
     let page = pull_from(&tx, epoch, request).await;
@@ -77,11 +107,15 @@ async fn try_pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error>
 pub fn check_cursor(cursor: &Cursor, seen: &[Seen]) -> Result<(), Error> {
     for scope in seen {
         if let Some(at) = cursor.seen_in(scope.no) {
+            // Taken back: nothing is left of it that could be out of date.
+            if taken_at(at).is_some() && !scope.is_visible() {
+                continue;
+            }
             let bound = cursor.window.as_ref().and_then(|window| window.bound(scope.no));
             if Ord::max(at, bound.unwrap_or(at)) > scope.head {
                 return Err(Error::resync(ResyncReason::Ahead));
             }
-            if at < scope.floor {
+            if Ord::max(at, 0) < scope.floor {
                 return Err(Error::resync(ResyncReason::BelowFloor));
             }
         }
@@ -108,14 +142,16 @@ async fn pull_from<C: ConnectionTrait>(
             account: request.account,
             filter: request.filter.clone().unwrap_or_default(),
             seen: match request.since {
-                Some(since) => seen_at(tx, since, now, &scopes).await?,
+                Some(since) => seen_at(tx, since, now, &scopes, request.by_time).await?,
                 None => Vec::new(),
             },
             kinds: KINDS,
             window: None,
         },
     };
-    check_cursor(&cursor, &scopes)?;
+    if !request.by_time {
+        check_cursor(&cursor, &scopes)?;
+    }
     let first = cursor.window.is_none();
     let mut window = cursor.window.take().unwrap_or_else(|| begin(&cursor, &scopes));
     let reader = Reader::new(tx, request.account, &cursor, &window, &scopes);
@@ -144,8 +180,11 @@ async fn pull_from<C: ConnectionTrait>(
         window.left = page.total - delivered;
         cursor.window = Some(window);
     } else {
-        cursor.seen = end(&cursor, &window, &scopes);
+        cursor.seen = end(&cursor, &window, &scopes, first);
         page.has_more = !is_at_heads(&cursor, &scopes);
+    }
+    if let (Some(since), true) = (request.since, request.by_time) {
+        reader.graves(since, &scopes, &mut page).await?;
     }
     page.cursor = cursor;
     if request.conflicts {
@@ -163,7 +202,7 @@ fn begin(cursor: &Cursor, scopes: &[Seen]) -> Window {
         match (scope.is_visible(), cursor.seen_in(scope.no)) {
             (true, Some(seen)) if seen == scope.head => {}
             (true, _) => window.bounds.push((scope.no, scope.head)),
-            (false, Some(_)) => window.lost.push(scope.no),
+            (false, Some(_)) => window.lost.push((scope.no, scope.head)),
             (false, None) => {}
         }
     }
@@ -171,12 +210,17 @@ fn begin(cursor: &Cursor, scopes: &[Seen]) -> Window {
 }
 
 /// What the device has seen after the window's last page.
-fn end(cursor: &Cursor, window: &Window, scopes: &[Seen]) -> Vec<(i64, i64)> {
+fn end(cursor: &Cursor, window: &Window, scopes: &[Seen], one_page: bool) -> Vec<(i64, i64)> {
     let mut seen: BTreeMap<i64, i64> = cursor.seen.iter().copied().collect();
-    for no in &window.lost {
-        match scopes.iter().any(|scope| scope.no == *no && scope.is_visible()) {
+    for (no, head) in &window.lost {
+        let scope = scopes.iter().find(|scope| scope.no == *no);
+        // Between two pages a row may have come back to where no later page looked. What changed
+        // since the first is gone through once more, until one page, a snapshot, holds it all.
+        let moved = !one_page && scope.is_some_and(|scope| scope.head != *head);
+        match scope.is_some_and(Seen::is_visible) {
             // Granted again meanwhile: all of it is delivered again, its deletions too.
             true => seen.insert(*no, 0),
+            false if moved => seen.insert(*no, taken(*head)),
             false => seen.remove(no),
         };
     }
@@ -205,8 +249,9 @@ async fn seen_at<C: ConnectionTrait>(
     since: Millis,
     now: Millis,
     scopes: &[Seen],
+    by_time: bool,
 ) -> Result<Vec<(i64, i64)>, Error> {
-    if since > now {
+    if since > now && !by_time {
         return Err(Error::bad_input(
             "lastSyncedAt: must be a serverTimestamp of this server; this one lies in the future",
         ));
@@ -220,7 +265,7 @@ async fn seen_at<C: ConnectionTrait>(
         .iter()
         // A scope that was granted later is new to the device. If it was granted again, its
         // deletions matter, too, as far as they are remembered.
-        .filter(|scope| scope.granted_at < since || scope.floor == 0)
+        .filter(|scope| scope.granted_at < since || scope.floor == 0 || by_time)
         .filter(|scope| scope.removed_at.is_none_or(|removed| removed >= since))
         .collect();
     let ids: Vec<Uuid> = known.iter().map(|scope| scope.id).collect();
@@ -254,6 +299,8 @@ struct Range {
     id: Uuid,
     /// What the device has seen; 0 for a scope that is new to it.
     lo: i64,
+    /// For a lost scope: the seq from which its rows are gone through.
+    from: i64,
     /// Where the window ends. For a lost scope: where the membership ended.
     hi: i64,
     /// Whether the scope has moved on since the window began.
@@ -308,7 +355,8 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 let range = Range {
                     no: scope.no,
                     id: scope.id,
-                    lo: lo.unwrap_or(0),
+                    lo: lo.map_or(0, |lo| Ord::max(lo, 0)),
+                    from: 0,
                     hi,
                     moved_on: scope.head > hi,
                 };
@@ -316,12 +364,14 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 reader.seen.extend(lo.map(|_| range));
             }
             if let (Some(lo), Some(until), true) =
-                (lo, scope.until, window.lost.contains(&scope.no))
+                (lo, scope.until, window.lost.iter().any(|(no, _)| *no == scope.no))
             {
+                let taken = taken_at(lo);
                 reader.lost.push(Range {
                     no: scope.no,
                     id: scope.id,
-                    lo,
+                    lo: taken.unwrap_or(lo),
+                    from: taken.unwrap_or(0),
                     hi: until,
                     moved_on: false,
                 });
@@ -401,6 +451,38 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             }
         }
         Ok((None, delivered))
+    }
+
+    /// What was deleted since a time, and is past the memory of the deletion log.
+    async fn graves(&self, since: Millis, scopes: &[Seen], page: &mut Page) -> Result<(), Error> {
+        // Where the log reaches back far enough, it has said everything.
+        let forgetful = |range: &Range| {
+            scopes.iter().any(|scope| scope.id == range.id && range.lo < scope.floor)
+        };
+        let seen = self.seen.iter().map(|range| (range, i64::MAX));
+        let lost = self.lost.iter().map(|range| (range, range.hi));
+        for (range, bound) in seen.chain(lost).filter(|(range, _)| forgetful(range)) {
+            use entity::buried::{Column, Entity};
+            use sea_orm::QuerySelect;
+            let found = Entity::find()
+                .filter(Column::ScopeId.eq(range.id))
+                .filter(Column::EnteredSeq.lte(bound))
+                .filter(Column::DeletedAt.gte(since - limits::TIMESTAMP_LAG.as_millis() as Millis))
+                .limit(limits::SYNC_ROWS + 1)
+                .all(self.tx)
+                .await?;
+            for grave in found {
+                if let Some(entity_type) = EntityType::from_name(&grave.kind) {
+                    page.deleted.push((entity_type, grave.entity_id));
+                }
+            }
+            if page.deleted.len() as u64 > limits::SYNC_ROWS {
+                return Err(too_much());
+            }
+        }
+        page.deleted.sort_unstable();
+        page.deleted.dedup();
+        Ok(())
     }
 
     /// How much the window holds from its beginning.
@@ -525,7 +607,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                     .and_where(
                         Expr::col((kind.table, "entered_seq")).lte(Expr::col(("b", "column4"))),
                     );
-                join_ranges(&mut select, kind.table, ranges, after, |_| 0);
+                join_ranges(&mut select, kind.table, ranges, after, |range| range.from);
             }
             _ => {
                 select

@@ -221,7 +221,7 @@ impl Batch {
                 // Not this creation's receipt: it is an edit now.
                 item.json.insert("operationId".into(), Uuid::new_v4().to_string().into());
                 if again == CreatedAgain::Stays {
-                    let keep = ["id", "operation", "operationId", "clientTimestamp"];
+                    let keep = ["id", "operation", "operationId"];
                     item.json.retain(|name, _| keep.contains(&name.as_str()));
                 }
                 break;
@@ -334,9 +334,9 @@ impl Loader<'_> {
                 .filter(Column::UploadedAt.is_not_null())
                 .all(self.tx)
                 .await?;
-            self.world.files.extend(found.into_iter().filter_map(|file| {
-                Some((file.name, file.size?))
-            }));
+            self.world
+                .files
+                .extend(found.into_iter().filter_map(|file| Some((file.name, file.size?))));
         }
         Ok(())
     }

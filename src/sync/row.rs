@@ -83,6 +83,14 @@ impl Row {
     }
 }
 
+/// Puts rows of one kind in the order in which lists have them.
+pub fn sort(rows: &mut [Row]) {
+    let by = |row: &Row| row.kind().field(row.kind().order);
+    rows.sort_by(|a, b| {
+        a.content.values[by(a)].compare(&b.content.values[by(b)]).then(a.id.cmp(&b.id))
+    });
+}
+
 /// Names a row among all kinds.
 pub type Key = (EntityType, Uuid);
 

@@ -7,13 +7,15 @@
 use std::collections::HashMap;
 
 use entity::membership::{Column, Entity, Model};
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+};
 use uuid::Uuid;
 
 use super::change::derive;
 use super::plan::{Amendment, World, plan_amendments};
-use super::push::{Loader, write};
-use super::row::{Key, Row};
+use super::push::write;
+use super::row::Row;
 use super::scope::{self, ToLock};
 use super::transaction::{self, Failure, Held, Step, Work};
 use super::{Role, Sender, store};
@@ -40,6 +42,13 @@ enum Deed {
 /// Makes an account a member of a trip. Someone who is a member already is an error.
 pub async fn grant(db: &Db, by: By, trip: Uuid, account: Uuid, role: Role) -> Result<(), Error> {
     Share { trip, by, account, deed: Deed::Grant(role) }.run(db).await
+}
+
+/// Refuses who may not make anyone a member of a trip.
+pub async fn may_grant(db: &Db, by: By, trip: Uuid) -> Result<(), Error> {
+    // Whom and in which role makes no difference here.
+    let share = Share { trip, by, account: Uuid::nil(), deed: Deed::Grant(Role::Viewer) };
+    share.examine(db.pool()).await.map(|_| ())
 }
 
 /// Gives a member another role.
@@ -88,6 +97,30 @@ impl Share {
         transaction::run(db, Uuid::nil(), scopes, self).await
     }
 
+    /// Refuses what there is no trip for, and who may not. Gives all memberships there ever were,
+    /// and the trip's row.
+    async fn examine<C: ConnectionTrait>(
+        &self,
+        db: &C,
+    ) -> Result<(HashMap<Uuid, Model>, Row), Error> {
+        let memberships: HashMap<Uuid, Model> = Entity::find()
+            .filter(Column::ScopeId.eq(self.trip))
+            .all(db)
+            .await?
+            .into_iter()
+            .map(|membership| (membership.account_id, membership))
+            .collect();
+        self.authorize(&memberships)?;
+        // An account's own scope is nothing to share.
+        for kind in kinds::all().filter(|kind| kind.home == Home::Itself) {
+            let found = store::rows_by_id(db, kind, &[self.trip]).await?;
+            if let Some(row) = found.into_iter().find(Row::is_live) {
+                return Ok((memberships, row));
+            }
+        }
+        Err(no_such_trip())
+    }
+
     /// Whether the one who wants it may.
     fn authorize(&self, memberships: &HashMap<Uuid, Model>) -> Result<(), Error> {
         let By::Account(by) = self.by else { return Ok(()) };
@@ -118,20 +151,7 @@ impl Work for Share {
         let Some(scope) = held.scopes.get(&self.trip).copied() else {
             return Err(no_such_trip().into());
         };
-        let memberships: HashMap<Uuid, Model> = Entity::find()
-            .filter(Column::ScopeId.eq(self.trip))
-            .all(tx)
-            .await?
-            .into_iter()
-            .map(|membership| (membership.account_id, membership))
-            .collect();
-        self.authorize(&memberships)?;
-        // An account's own scope is nothing to share.
-        let mut loader = Loader { tx, world: World::empty(sender(self.account), held.now, &[]) };
-        loader.rows(&roots(self.trip).collect()).await?;
-        let Some(root) = loader.world.rows.values().find(|row| row.is_live()).map(Row::key) else {
-            return Err(no_such_trip().into());
-        };
+        let (memberships, root) = self.examine(tx).await?;
         let earlier = memberships.get(&self.account);
         let current = earlier.filter(|membership| membership.removed_at.is_none());
         let owns = match current {
@@ -171,8 +191,11 @@ impl Work for Share {
         if self.deed == Deed::Revoke || earlier.is_none() {
             return Ok(Step::Done(()));
         }
-        loader.world.scopes = held.scopes;
-        let plan = plan_amendments(loader.world, vec![Amendment::touch(root)]);
+        let mut world = World::empty(sender(self.account), held.now, &[]);
+        world.scopes = held.scopes;
+        let key = root.key();
+        world.rows.insert(key, root);
+        let plan = plan_amendments(world, vec![Amendment::touch(key)]);
         match write(tx, sender(self.account), held.now, &plan, &[self.trip]).await? {
             true => Ok(Step::Done(())),
             false => Ok(Step::Again),
@@ -183,11 +206,6 @@ impl Work for Share {
 /// The server's own changes are no device's.
 fn sender(account: Uuid) -> Sender {
     Sender { account, device: None }
-}
-
-/// The rows that may be the scope itself.
-fn roots(scope: Uuid) -> impl Iterator<Item = Key> {
-    kinds::all().filter(|kind| kind.home == Home::Itself).map(move |kind| (kind.entity_type, scope))
 }
 
 fn no_such_trip() -> Error {
