@@ -14,6 +14,7 @@ use crate::auth::{Auth, Caller};
 use crate::config::{Config, limits};
 use crate::db::Db;
 use crate::error::Error;
+use crate::files::Files;
 use crate::kinds::{self, parse_id};
 use crate::sync::cursor::{Filter, Sealer};
 use crate::sync::plan::Verdict;
@@ -33,11 +34,15 @@ pub type Api = Schema<Query, Mutation, EmptySubscription>;
 pub struct Services {
     pub db: Db,
     pub auth: Auth,
+    pub files: Files,
     pub sealer: Sealer,
     pub page_size: u64,
     pub policy: Strategy,
     pub max_skew: i64,
 }
+
+/// How the client reaches this server, for URLs that it is given: `http://host:port`.
+pub struct BaseUrl(pub String);
 
 /// Builds the API over its services.
 pub fn api(services: Arc<Services>, config: &Config) -> Api {
