@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::auth::{Auth, Signer};
 use crate::config::{Config, limits};
 use crate::db::{self, Db};
-use crate::error::Error;
+use crate::error::{Code, Error};
+use crate::files::Files;
 use crate::graphql::{self, Services};
 use crate::http;
 use crate::sync::cursor::Sealer;
@@ -30,6 +31,7 @@ pub struct App {
 /// The names of what a database says about itself.
 const EPOCH: &str = "epoch";
 const CURSOR_KEY: &str = "cursor_key";
+const FILES_KEY: &str = "files_key";
 const DEVELOPMENT_SECRET: &str = "development_jwt_secret";
 
 impl App {
@@ -50,10 +52,14 @@ impl App {
         };
         let epoch = epoch(&db).await?;
         let cursor_key = setting(&db, CURSOR_KEY, random).await?;
+        let files_key = setting(&db, FILES_KEY, random).await?;
+        let files = Files::new(&config.files, files_key.as_bytes())
+            .map_err(|problem| Error::new(Code::Unavailable, problem))?;
         let session = Duration::from_secs(u64::from(config.token_days) * 86_400);
         let services = Arc::new(Services {
             db: db.clone(),
             auth: Auth::new(db.clone(), Signer::new(secret.as_bytes()), session),
+            files,
             sealer: Sealer::new(cursor_key.as_bytes(), epoch),
             page_size: config.sync_batch_size.into(),
             policy: config.conflict_resolution_strategy,
@@ -74,8 +80,9 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
+        let files = self.services.files.clone();
         let router = http::router(self.api, self.services, &self.config);
-        let cleaner = tokio::spawn(clean_daily(self.db.clone(), self.config.retention()));
+        let cleaner = tokio::spawn(clean_daily(self.db.clone(), files, self.config.retention()));
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
             shutdown.await;
@@ -143,7 +150,7 @@ fn random() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
-async fn clean_daily(db: Db, retention: Duration) {
+async fn clean_daily(db: Db, files: Files, retention: Duration) {
     let mut day = tokio::time::interval(Duration::from_secs(86_400));
     day.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -153,6 +160,14 @@ async fn clean_daily(db: Db, retention: Duration) {
             Err(error) => tracing::warn!(
                 error = error.message,
                 "the clean-up failed; it will be tried tomorrow"
+            ),
+        }
+        match files.tidy().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed what was left of unfinished uploads"),
+            Err(error) => tracing::warn!(
+                error = error.message,
+                "unfinished uploads could not be removed; it will be tried tomorrow"
             ),
         }
     }

@@ -1,6 +1,7 @@
 //! Every setting: its name, default and meaning. Read once, at the start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -30,11 +31,57 @@ pub struct DatabaseConfig {
     pub database_url: String,
 }
 
+/// Where files are kept, and how they are reached.
+///
+/// The `AWS_…` variables are those of every S3 tool. Those that are not named here (roles of
+/// machines and containers, web identities) are taken from the environment as well.
+#[derive(Clone, Debug, Args)]
+pub struct FilesConfig {
+    /// The folder for files, unless FILES_URL names an S3 store.
+    #[arg(long, env = "FILES_DIR", default_value = "data/files")]
+    pub files_dir: PathBuf,
+
+    /// An S3-compatible store for files: s3://bucket or s3://bucket/prefix.
+    #[arg(long, env = "FILES_URL")]
+    pub files_url: Option<String>,
+
+    /// How clients reach this server: http(s)://host. Without it, http:// and the request's Host.
+    #[arg(long, env = "PUBLIC_URL")]
+    pub public_url: Option<String>,
+
+    /// The S3 store's address, if it is not Amazon's. AWS_ENDPOINT means the same.
+    #[arg(long, env = "AWS_ENDPOINT_URL")]
+    pub aws_endpoint_url: Option<String>,
+
+    /// The S3 store's region.
+    #[arg(long, env = "AWS_REGION")]
+    pub aws_region: Option<String>,
+
+    /// The S3 store's key.
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    pub aws_access_key_id: Option<String>,
+
+    /// The secret of that key.
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub aws_secret_access_key: Option<String>,
+
+    /// Allow an S3 store without TLS.
+    #[arg(long, env = "AWS_ALLOW_HTTP", value_parser = BoolishValueParser::new(), default_value = "false", num_args = 0..=1, default_missing_value = "true")]
+    pub aws_allow_http: bool,
+
+    /// The bucket is part of the host's name, not of the path.
+    #[arg(long, env = "AWS_VIRTUAL_HOSTED_STYLE_REQUEST", value_parser = BoolishValueParser::new(), default_value = "false", num_args = 0..=1, default_missing_value = "true")]
+    pub aws_virtual_hosted_style_request: bool,
+}
+
 /// What the server needs.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     #[command(flatten)]
     pub database: DatabaseConfig,
+
+    #[command(flatten)]
+    pub files: FilesConfig,
 
     /// The address to listen on.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:4000")]
@@ -100,6 +147,11 @@ impl Config {
                 return Err(format!("CORS_ORIGINS: {origin:?} is no origin"));
             }
         }
+        if let Some(url) = &self.files.public_url
+            && !is_base_url(url)
+        {
+            return Err(format!("PUBLIC_URL: {url:?} must be http(s)://host, without a path"));
+        }
         match (&self.jwt_secret, self.env) {
             (None, Env::Production) => Err("JWT_SECRET must be set in production".into()),
             (Some(secret), _) if secret.len() < 32 => {
@@ -112,6 +164,15 @@ impl Config {
     pub fn retention(&self) -> Duration {
         Duration::from_secs(u64::from(self.retention_days) * 86_400)
     }
+}
+
+/// Whether it is a scheme and a host, perhaps with a port, and nothing else.
+fn is_base_url(url: &str) -> bool {
+    let Ok(uri) = url.parse::<axum::http::Uri>() else { return false };
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_host = uri.authority().is_some_and(|host| !host.as_str().contains('@'));
+    // The parser drops a fragment.
+    is_web && is_host && uri.path() == "/" && uri.query().is_none() && !url.contains('#')
 }
 
 /// Fixed limits, each with its reason.
@@ -141,6 +202,29 @@ pub mod limits {
     pub const COMPLEXITY: usize = 2_000;
     /// Bytes that the nested rows of one field may take in an answer: nesting multiplies.
     pub const NESTED_BYTES: usize = 32 * 1024 * 1024;
+    /// Bytes of a file: half an hour of a phone's video, and what one upload can carry at all.
+    pub const FILE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+    /// Characters of a file's name.
+    pub const FILE_NAME: usize = 255;
+    /// Bytes of a file's name. S3 takes keys of 1,024; account and prefix stand before the name.
+    pub const FILE_NAME_BYTES: usize = 900;
+    /// Bytes of the prefix in FILES_URL: what is left of a key.
+    pub const FILES_PREFIX: usize = 80;
+    /// The longest that a signed URL may be good for; more is refused by S3.
+    pub const SIGNED_URL: Duration = Duration::from_secs(7 * 86_400);
+    /// Bytes of an upload that are gathered before they are written.
+    pub const UPLOAD_PART: usize = 256 * 1024;
+    /// Bytes of a download that are read at once.
+    pub const DOWNLOAD_PART: usize = 64 * 1024;
+    /// Age of what a killed server left of an upload, when it is removed. An upload that goes on
+    /// is never that old: its last piece is younger than a request's timeout.
+    pub const STALE_UPLOAD: Duration = Duration::from_secs(86_400);
+    /// Waiting for a connection to the S3 store.
+    pub const S3_CONNECT: Duration = Duration::from_secs(5);
+    /// Time of one request to the S3 store, and of all its tries.
+    pub const S3_REQUEST: Duration = Duration::from_secs(20);
+    /// Tries of a request to the S3 store after the first.
+    pub const S3_RETRIES: usize = 3;
     /// Open conflicts in an answer of enhancedSync.
     pub const CONFLICTS_IN_PULL: u64 = 100;
     /// Conflicts in an answer of getConflicts.

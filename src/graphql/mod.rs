@@ -20,6 +20,7 @@ use crate::auth::{Auth, Caller};
 use crate::config::{Config, limits};
 use crate::db::Db;
 use crate::error::{Code, Error};
+use crate::files::Files;
 use crate::kinds::{self, parse_id};
 use crate::sync::change::Origin;
 use crate::sync::cursor::{Filter, Sealer};
@@ -42,6 +43,7 @@ pub type Api = Schema<Query, Mutation, EmptySubscription>;
 pub struct Services {
     pub db: Db,
     pub auth: Auth,
+    pub files: Files,
     pub sealer: Sealer,
     pub page_size: u64,
     pub policy: Strategy,
@@ -49,6 +51,9 @@ pub struct Services {
     /// How often someone may look for a person to share with.
     pub shares: Throttle,
 }
+
+/// How the client reaches this server, for URLs that it is given: `http://host:port`.
+pub struct BaseUrl(pub String);
 
 /// Builds the API over its services.
 pub fn api(services: Arc<Services>, config: &Config) -> Api {

@@ -19,12 +19,13 @@ use serde_json::json as json_value;
 use tower_http::timeout::TimeoutError;
 use tracing::Instrument;
 
-use super::{Context, LoggedUser, document, json};
+use super::{Context, LoggedUser, base_url, document, json};
 use crate::auth::Caller;
 use crate::config::limits;
 use crate::error::{Code, Error};
+use crate::graphql::BaseUrl;
 
-const JSON: &str = "application/json; charset=utf-8";
+pub(super) const JSON: &str = "application/json; charset=utf-8";
 const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
 
 pub async fn post(
@@ -144,6 +145,8 @@ async fn execute(
     request.set_parsed_query(parsed);
 
     let timeout = context.timeout;
+    let base = base_url(context.public_url.as_deref(), &headers, context.listen);
+    let request = request.data(BaseUrl(base));
     let work = async move {
         let caller: Option<Caller> = match bearer(&headers) {
             Some(token) => context.services.auth.authenticate(token).await?,
@@ -236,7 +239,7 @@ fn request_error(media: &'static str) -> StatusCode {
 }
 
 /// An answer without data.
-fn refusal(media: &'static str, status: StatusCode, error: Error) -> Response {
+pub(super) fn refusal(media: &'static str, status: StatusCode, error: Error) -> Response {
     let unavailable = error.code == Code::Unavailable;
     let status = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { status };
     let body = json_value!({

@@ -1,14 +1,18 @@
 //! The server's HTTP side: router, limits, health.
 
 mod document;
+mod files;
 mod graphql;
+mod range;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_graphql::http::GraphiQLSource;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -32,6 +36,8 @@ struct Context {
     api: Api,
     services: Arc<Services>,
     timeout: Duration,
+    public_url: Option<Arc<str>>,
+    listen: SocketAddr,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,7 +45,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// All paths of the server.
 pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
     let timeout = Duration::from_secs(config.request_timeout.into());
-    let context = Context { api, services, timeout };
+    let context = Context {
+        api,
+        services,
+        timeout,
+        public_url: config.files.public_url.as_deref().map(Arc::from),
+        listen: config.listen,
+    };
     let mut router = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
         .route("/healthz", get(|| async { "ok" }))
@@ -47,31 +59,59 @@ pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
     if config.playground {
         router = router.route("/", get(playground));
     }
+    router = compressed(router).merge(files::routes());
     let origins: Vec<HeaderValue> =
         config.cors_origins.iter().filter_map(|origin| origin.trim().parse().ok()).collect();
     if !origins.is_empty() {
         router = router.layer(
             CorsLayer::new()
                 .allow_origin(AllowOrigin::list(origins))
-                .allow_methods([Method::GET, Method::POST])
-                .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, header::ACCEPT])
+                .allow_methods([Method::GET, Method::POST, Method::PUT])
+                .allow_headers([
+                    header::CONTENT_TYPE,
+                    header::AUTHORIZATION,
+                    header::ACCEPT,
+                    header::RANGE,
+                ])
+                .expose_headers([header::ETAG, header::CONTENT_RANGE])
                 .max_age(Duration::from_secs(3600)),
         );
     }
     guarded(router, timeout).with_state(context)
 }
 
-/// Puts what protects the server and tells about it around the routes.
-fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, timeout: Duration) -> Router<S> {
+/// What goes for JSON and pages, but not for files: they are large, and compressed as they are.
+fn compressed<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .layer(CompressionLayer::new().gzip(true).zstd(true).quality(CompressionLevel::Fastest))
         // Counted after unpacking: a small body must not grow without bound.
         .layer(DefaultBodyLimit::max(limits::BODY))
+}
+
+/// Puts what protects the server and tells about it around the routes.
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, timeout: Duration) -> Router<S> {
+    router
         .layer(RequestDecompressionLayer::new())
         // Between two pieces of a body: a slow line may take its time, a dead one may not.
         .layer(RequestBodyTimeoutLayer::new(timeout))
         .layer(CatchPanicLayer::custom(|_| graphql::internal()))
         .layer(middleware::from_fn(log))
+}
+
+/// How the client reaches this server: what the settings say, else how it did just now.
+fn base_url(public_url: Option<&str>, headers: &HeaderMap, listen: SocketAddr) -> String {
+    if let Some(url) = public_url {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // Clients can send anything as a host, but not what ends one: it comes back to them in URLs.
+    let host = host
+        .filter(|host| host.parse::<Authority>().is_ok_and(|host| !host.host().is_empty()))
+        .filter(|host| host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c)));
+    match host {
+        Some(host) => format!("http://{host}"),
+        None => format!("http://{listen}"),
+    }
 }
 
 /// Whether the server can do its work: the database answers.
@@ -109,7 +149,11 @@ async fn log(mut request: Request, next: Next) -> Response {
         request.headers_mut().insert(REQUEST_ID, value);
     }
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = match request.uri().path() {
+        // The names of people's files are content.
+        path if path.starts_with("/files/") => "/files/…".to_owned(),
+        path => path.to_owned(),
+    };
     let started = Instant::now();
     let span = tracing::info_span!("request", %id);
     let mut response = next.run(request).instrument(span.clone()).await;
@@ -142,6 +186,24 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+
+    #[test]
+    fn urls_begin_with_what_the_settings_say_or_with_the_host_of_the_request() {
+        let listen: SocketAddr = "127.0.0.1:4000".parse().expect("an address");
+        let base = |public_url: Option<&str>, host: Option<&'static str>| {
+            let host = host.map(|host| (header::HOST, HeaderValue::from_static(host)));
+            base_url(public_url, &host.into_iter().collect(), listen)
+        };
+        let public = Some("https://sync.example.org/");
+        assert_eq!(base(public, Some("evil.example")), "https://sync.example.org");
+        for host in ["localhost:4000", "10.0.0.7", "[::1]:4000", "sync.example.org"] {
+            assert_eq!(base(None, Some(host)), format!("http://{host}"));
+        }
+        for host in ["", "a b", "a/b", "a?b", "me@a", "a#b", "a:b:c", ":80", "a\\b", "\"a"] {
+            assert_eq!(base(None, Some(host)), "http://127.0.0.1:4000", "{host}");
+        }
+        assert_eq!(base(None, None), "http://127.0.0.1:4000");
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_that_tells_nothing() {

@@ -4,7 +4,7 @@ mod device;
 mod postgres;
 mod process;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -111,6 +111,8 @@ pub struct App {
     pub database: TestDatabase,
     pub url: String,
     pub client: reqwest::Client,
+    /// Where it keeps files.
+    pub files: tempfile::TempDir,
     db: Db,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<std::io::Result<()>>>,
@@ -132,10 +134,11 @@ impl App {
 
     /// On a database that is there already.
     pub async fn on(database: TestDatabase, arguments: &[&str]) -> App {
-        let (url, stop, server) = serve(&database, arguments).await;
+        let files = tempfile::tempdir().expect("a temporary folder");
+        let (url, stop, server) = serve(&database, files.path(), arguments).await;
         let db = Db::connect(&database.url).await.expect("the database opens");
         let client = client();
-        App { database, url, client, db, stop: Some(stop), server: Some(server) }
+        App { database, url, client, files, db, stop: Some(stop), server: Some(server) }
     }
 
     /// The test's own connections to the database.
@@ -228,7 +231,7 @@ impl App {
     /// Stops the server, and starts it again on the same database.
     pub async fn restart(&mut self) {
         self.stop_server().await;
-        let (url, stop, server) = serve(&self.database, &[]).await;
+        let (url, stop, server) = serve(&self.database, self.files.path(), &[]).await;
         self.url = url;
         self.stop = Some(stop);
         self.server = Some(server);
@@ -255,7 +258,10 @@ impl App {
 }
 
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    // It has TLS, which needs to be told how; no test uses it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    builder.build().expect("a client")
 }
 
 pub async fn ask(
@@ -277,6 +283,7 @@ pub async fn ask(
 
 async fn serve(
     database: &TestDatabase,
+    files: &Path,
     arguments: &[&str],
 ) -> (String, oneshot::Sender<()>, JoinHandle<std::io::Result<()>>) {
     #[derive(Parser)]
@@ -285,7 +292,8 @@ async fn serve(
         config: Config,
     }
     log();
-    let fixed = ["cairn", "--database-url", &database.url, "--no-migrate"];
+    let files = files.to_str().expect("a folder's name is text");
+    let fixed = ["cairn", "--database-url", &database.url, "--files-dir", files, "--no-migrate"];
     let all = fixed.iter().chain(arguments).copied();
     let config = Arguments::try_parse_from(all).expect("good settings").config;
     config.check().expect("good settings");

@@ -12,18 +12,21 @@ use tokio::sync::watch;
 pub struct Process {
     child: Child,
     log: watch::Receiver<String>,
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// Far more than a slow machine needs; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Process {
-    /// Starts it with these settings and nothing else in its environment.
+    /// Starts it with these settings and nothing else in its environment, in a folder of its own.
     pub fn spawn(settings: &[(&str, &str)]) -> Process {
-        Process::spawn_in(&std::env::temp_dir(), settings)
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = Process::spawn_in(folder.path(), settings);
+        Process { _folder: Some(folder), ..process }
     }
 
-    /// The same, in a folder.
+    /// The same, in this folder.
     pub fn spawn_in(folder: &Path, settings: &[(&str, &str)]) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
             .current_dir(folder)
@@ -47,22 +50,26 @@ impl Process {
                 });
             }
         });
-        Process { child, log }
+        Process { child, log, _folder: None }
     }
 
     /// Starts the server on a free port, and gives its URL.
     pub async fn serve(settings: &[(&str, &str)]) -> (Process, String) {
-        Process::serve_in(&std::env::temp_dir(), settings).await
+        let process = Process::spawn(&[&[("LISTEN", "127.0.0.1:0")], settings].concat());
+        process.listening().await
     }
 
-    /// The same, in a folder.
+    /// The same, in this folder.
     pub async fn serve_in(folder: &Path, settings: &[(&str, &str)]) -> (Process, String) {
         let settings = [&[("LISTEN", "127.0.0.1:0")], settings].concat();
-        let mut process = Process::spawn_in(folder, &settings);
-        let log = process.logged("listening on ").await;
+        Process::spawn_in(folder, &settings).listening().await
+    }
+
+    async fn listening(mut self) -> (Process, String) {
+        let log = self.logged("listening on ").await;
         let address = log.split("listening on ").nth(1).expect("an address");
         let url = address.split_whitespace().next().expect("an address").to_owned();
-        (process, url)
+        (self, url)
     }
 
     /// Waits until the log holds this, and gives all of it.
