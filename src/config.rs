@@ -182,6 +182,10 @@ pub mod limits {
 
     /// Items in a batch. A device that was away for weeks sends several.
     pub const BATCH: usize = 5_000;
+    /// GPX files that are read at once: each takes its bytes and its points in memory.
+    pub const FILES_READ: usize = 2;
+    /// Rows that name an object, of which one is sought that the caller sees.
+    pub const NAMINGS: u64 = 1_000;
     /// Rows in a list that has no pages.
     pub const LIST: u64 = 20_000;
     /// Rows and deletions in an answer of the app's `sync`, which has no pages.

@@ -1,10 +1,14 @@
 use entity::gpx_track::{Column, Entity};
 
+use entity::Millis;
+
 use super::*;
+use crate::gpx::Gpx;
 
 pub(super) fn kind() -> Kind {
     Kind {
         home: Home::Parent("tripId"),
+        read_file: Some(read),
         ..super::kind(
             Entity,
             Column::SyncPriority,
@@ -17,7 +21,7 @@ pub(super) fn kind() -> Kind {
                     .doc("A memory of the same trip."),
                 name(Column::Name),
                 text(Column::Description),
-                line(Column::GpxFileObjectName).file(None, true),
+                line(Column::GpxFileObjectName).file(None),
                 line(Column::OriginalFilename),
                 line(Column::Creator).doc("The device or program that recorded it."),
                 line(Column::TrackType),
@@ -35,6 +39,29 @@ pub(super) fn kind() -> Kind {
             ],
         )
     }
+}
+
+/// What a GPX file says of its track. The device's own words for creator and type stay.
+fn read(bytes: &[u8]) -> Result<FileContent, Invalid> {
+    let Gpx { summary, segments } = gpx::read(bytes)?;
+    let float = |value: Option<f64>| value.map_or(Value::Null, Value::Float);
+    let time = |value: Option<Millis>| value.map_or(Value::Null, Value::Time);
+    let values = [
+        ("totalDistance", Value::Float(summary.distance)),
+        ("totalDuration", float(summary.duration)),
+        ("averageSpeed", float(summary.average_speed)),
+        ("maxSpeed", float(summary.max_speed)),
+        ("elevationGain", float(summary.elevation_gain)),
+        ("elevationLoss", float(summary.elevation_loss)),
+        ("minElevation", float(summary.min_elevation)),
+        ("maxElevation", float(summary.max_elevation)),
+        ("totalPoints", Value::Int(summary.points)),
+        ("startTime", time(summary.start)),
+        ("endTime", time(summary.end)),
+    ];
+    let kind = EntityType::GPXTrack.kind();
+    let values = values.into_iter().map(|(name, value)| (kind.field(name), value)).collect();
+    Ok(FileContent { values, segments })
 }
 
 /// A figure that the server takes from the file.

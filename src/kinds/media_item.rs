@@ -23,7 +23,7 @@ pub(super) fn kind() -> Kind {
             vec![
                 parent(Column::MemoryId, EntityType::Memory, OnDelete::Cascade),
                 name(Column::ObjectName)
-                    .file(Some("fileSize"), false)
+                    .file(Some("fileSize"))
                     .read_as(&["s3Key", "filename"])
                     .doc("The name under which the bytes are stored."),
                 line(Column::ThumbnailObjectName)

@@ -20,6 +20,8 @@ use sea_orm::{ColumnTrait, EntityTrait};
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
+use crate::gpx;
+
 pub use value::{FIRST_TIME, LAST_TIME, Value, parse_time, rfc3339};
 
 /// Names every kind once, in dependency order: parents first.
@@ -87,6 +89,9 @@ pub struct Kind {
     /// What a mutation of one row does that creates what its sender has already under this label.
     /// None: labels say nothing, and rows are told by their whole content.
     pub created_again: Option<CreatedAgain>,
+    /// Reads the awaited file, where the server fills in what devices cannot send: all fields that
+    /// it writes come from the file then.
+    pub read_file: Option<fn(&[u8]) -> Result<FileContent, Invalid>>,
     pub fields: Vec<Field>,
     pub relations: Vec<Relation>,
     /// What no single field can check. Called with complete content, whenever content changes.
@@ -104,6 +109,13 @@ pub enum Home {
     Itself,
     /// In the scope of the row that this field names.
     Parent(&'static str),
+}
+
+/// What was read from a row's file.
+pub struct FileContent {
+    /// The fields that the server writes.
+    pub values: Vec<(usize, Value)>,
+    pub segments: Vec<gpx::Segment>,
 }
 
 /// What becomes of a row that its owner creates again, under the same label.
@@ -222,8 +234,6 @@ pub struct FileUse {
     pub awaited: bool,
     /// The field that says how many bytes it has.
     pub size: Option<&'static str>,
-    /// The server reads it, and fills in what devices cannot send: the fields that it writes.
-    pub is_read: bool,
 }
 
 /// One field of a kind.
@@ -319,13 +329,13 @@ impl Field {
 
     /// Names a file that may be missing; `url` gives its URL.
     fn picture(mut self, url: &'static str) -> Field {
-        self.file = Some(FileUse { url, awaited: false, size: None, is_read: false });
+        self.file = Some(FileUse { url, awaited: false, size: None });
         self
     }
 
     /// Names the file that the row is about.
-    fn file(mut self, size: Option<&'static str>, is_read: bool) -> Field {
-        self.file = Some(FileUse { url: "downloadUrl", awaited: true, size, is_read });
+    fn file(mut self, size: Option<&'static str>) -> Field {
+        self.file = Some(FileUse { url: "downloadUrl", awaited: true, size });
         self
     }
 
@@ -605,6 +615,7 @@ fn kind<E: EntityTrait>(
         label: "name",
         order: "name",
         created_again: None,
+        read_file: None,
         fields: std::iter::once(priority).chain(fields).collect(),
         relations: Vec::new(),
         check: |_| Ok(()),

@@ -10,6 +10,7 @@ pub mod check;
 pub mod conflict;
 pub mod cursor;
 pub mod decide;
+pub mod file;
 pub mod gc;
 pub mod plan;
 pub mod pull;

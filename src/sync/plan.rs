@@ -826,7 +826,7 @@ impl Planner {
                 Some(field) => *content.get(field) == Value::Int(*bytes),
                 None => true,
             });
-            if there && !file.is_read {
+            if there && key.0.kind().read_file.is_none() {
                 continue;
             }
             if there && !self.plan.unread.contains(&key) {
@@ -920,7 +920,7 @@ impl Planner {
         let kind = row.kind();
         let differs =
             |content: &Content, field: usize| row.content.values[field] != content.values[field];
-        if kind.files().any(|(at, file)| file.is_read && differs(&content, at)) {
+        if kind.read_file.is_some() && kind.files().any(|(at, _)| differs(&content, at)) {
             // What was read from the file before says nothing of this one.
             for (field, value) in kind.fields.iter().zip(&mut content.values) {
                 if field.writer == Writer::Server {
