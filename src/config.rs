@@ -149,6 +149,12 @@ pub mod limits {
     /// Characters of a cursor that is looked at: 10,000 scopes fit.
     pub const CURSOR: usize = 256 * 1024;
 
+    /// Bytes of a GPX file: a whole day, recorded every second with heart rate and cadence.
+    pub const GPX_BYTES: usize = 24 * 1024 * 1024;
+    /// Points of a GPX file, which take 64 bytes each in memory. A file of 20 MB has 500,000 if it
+    /// holds nothing but coordinates of six decimals.
+    pub const GPX_POINTS: usize = 600_000;
+
     /// Connections to the database.
     pub const DB_CONNECTIONS: u32 = 16;
     /// Waiting for a connection.
