@@ -45,6 +45,10 @@ pub struct FilesConfig {
     #[arg(long, env = "FILES_URL")]
     pub files_url: Option<String>,
 
+    /// Megabytes (2^20 bytes) that the files of one account may take.
+    #[arg(long, env = "FILES_QUOTA", default_value_t = 20_480)]
+    pub files_quota: u32,
+
     /// How clients reach this server: http(s)://host. Without it, http:// and the request's Host.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
@@ -182,6 +186,17 @@ pub mod limits {
 
     /// Items in a batch. A device that was away for weeks sends several.
     pub const BATCH: usize = 5_000;
+    /// Points of a route that are added at once, and points of a trip: a month at one a few seconds.
+    pub const ROUTE_POINTS: usize = 10_000;
+    pub const TRIP_POINTS: u64 = 200_000;
+    /// Segments of a GPX file. A track has one for each time the recording was resumed.
+    pub const GPX_SEGMENTS: usize = 10_000;
+    /// Points of a segment in an answer: what a map can show. The file has all of them.
+    pub const SEGMENT_POINTS: usize = 10_000;
+    /// For how long a URL to upload or download is good where the request does not say.
+    pub const URL: Duration = Duration::from_secs(3600);
+    /// Files in one request for URLs.
+    pub const URLS: usize = 500;
     /// GPX files that are read at once: each takes its bytes and its points in memory.
     pub const FILES_READ: usize = 2;
     /// Rows that name an object, of which one is sought that the caller sees.
@@ -247,6 +262,12 @@ pub mod limits {
     pub const HASHES: usize = 4;
     /// Characters of a cursor that is looked at: 10,000 scopes fit.
     pub const CURSOR: usize = 256 * 1024;
+
+    /// Bytes of a GPX file: a whole day, recorded every second with heart rate and cadence.
+    pub const GPX_BYTES: usize = 24 * 1024 * 1024;
+    /// Points of a GPX file, which take 64 bytes each in memory. A file of 20 MB has 500,000 if it
+    /// holds nothing but coordinates of six decimals.
+    pub const GPX_POINTS: usize = 600_000;
 
     /// Connections to the database.
     pub const DB_CONNECTIONS: u32 = 16;

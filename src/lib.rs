@@ -9,6 +9,7 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod files;
+pub mod gpx;
 pub mod graphql;
 pub mod http;
 pub mod kinds;

@@ -27,6 +27,7 @@ impl S3 {
         let FilesConfig {
             files_dir: _,
             files_url: _,
+            files_quota: _,
             public_url: _,
             aws_endpoint_url,
             aws_region,

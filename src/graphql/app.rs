@@ -7,12 +7,11 @@ use uuid::Uuid;
 
 use super::page::SyncResponse;
 use super::rows::{
-    BucketListItem, BucketListItems, GPXTrack, GPXTracks, MediaItem, Memories, Memory, Node, Tag,
+    BucketListItem, BucketListItems, GPXTrack, GPXTracks, Memories, Memory, Node, Tag,
     TagCategories, TagCategory, Tags, Trip, Trips, View,
 };
 use super::shapes::{
-    BucketListItemInput, GPXTrackInput, MediaItemInput, MemoryInput, TagCategoryInput, TagInput,
-    TripInput, UpdateGPXTrackInput, UpdateMediaItemInput, UpdateMemoryInput,
+    BucketListItemInput, MemoryInput, TagCategoryInput, TagInput, TripInput, UpdateMemoryInput,
     UpdateTagCategoryInput, UpdateTagInput, UpdateTripInput,
 };
 use super::types::DateTime;
@@ -24,6 +23,7 @@ use crate::sync::conflict::Conflict;
 use crate::sync::plan::Verdict;
 use crate::sync::pull;
 use crate::sync::push::{self, Batch, Pushed};
+use crate::sync::search;
 use crate::sync::{ConflictStatus, ErrorCode, Operation, Sender, Strategy};
 
 #[derive(Default)]
@@ -52,6 +52,21 @@ impl AppQuery {
         read(ctx, "id", &id).await
     }
 
+    /// Memories that hold all these words, in their title, text, place or tags, without regard to
+    /// case and diacritics.
+    async fn search_memories(
+        &self,
+        ctx: &Context<'_>,
+        trip_id: Option<ID>,
+        query: String,
+    ) -> Result<Memories> {
+        let trip = super::optional_uuid("tripId", trip_id)?;
+        let view = View::of(ctx).await?;
+        let db = view.services.db.pool();
+        let rows = search::memories(db, view.account, &view.seen, trip, &query).await?;
+        Ok(Memories { view, rows })
+    }
+
     /// The caller's tags.
     async fn tags(&self, ctx: &Context<'_>) -> Result<Tags> {
         Ok(Tags::read(View::of(ctx).await?, None).await?)
@@ -74,7 +89,7 @@ impl AppQuery {
         let account = caller(ctx)?.account;
         let epoch = services.sealer.epoch();
         let page = pull::since(&services.db, epoch, account, last_synced_at.0).await?;
-        Ok(SyncResponse::new(services.clone(), page))
+        Ok(SyncResponse::new(ctx, services.clone(), page))
     }
 
     /// The tracks and routes of a trip.
@@ -131,23 +146,6 @@ impl AppMutation {
 
     async fn delete_memory(&self, ctx: &Context<'_>, id: String) -> Result<bool> {
         delete(ctx, EntityType::Memory, &id).await
-    }
-
-    async fn create_media_item(
-        &self,
-        ctx: &Context<'_>,
-        input: MediaItemInput,
-    ) -> Result<MediaItem> {
-        create(ctx, input.0).await
-    }
-
-    async fn update_media_item(
-        &self,
-        ctx: &Context<'_>,
-        id: String,
-        input: UpdateMediaItemInput,
-    ) -> Result<MediaItem> {
-        update(ctx, &id, input.0).await
     }
 
     async fn delete_media_item(&self, ctx: &Context<'_>, id: String) -> Result<bool> {
@@ -246,19 +244,6 @@ impl AppMutation {
             Err(error) if error.code == Code::NotFound => Ok(None),
             Err(error) => Err(public(error)),
         }
-    }
-
-    async fn create_gpx_track(&self, ctx: &Context<'_>, input: GPXTrackInput) -> Result<GPXTrack> {
-        create(ctx, input.0).await
-    }
-
-    async fn update_gpx_track(
-        &self,
-        ctx: &Context<'_>,
-        id: ID,
-        input: UpdateGPXTrackInput,
-    ) -> Result<GPXTrack> {
-        update(ctx, &id, input.0).await
     }
 
     async fn delete_gpx_track(&self, ctx: &Context<'_>, id: ID) -> Result<bool> {
@@ -383,6 +368,6 @@ fn refused(refusal: Refusal) -> Error {
     Error::new(code, refusal.message)
 }
 
-fn not_there(kind: EntityType) -> Error {
+pub fn not_there(kind: EntityType) -> Error {
     Error::new(Code::NotFound, format!("there is no such {}", kind.name()))
 }

@@ -1,12 +1,14 @@
 //! The API's shape. Thin: parse, ask, answer.
 
 mod app;
+mod files;
 mod input;
 mod node;
 mod page;
 mod rows;
 mod shapes;
 mod sharing;
+mod track;
 mod types;
 
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct Services {
     pub page_size: u64,
     pub policy: Strategy,
     pub max_skew: i64,
+    /// Bytes that the files of one account may take.
+    pub quota: u64,
     /// How often someone may look for a person to share with.
     pub shares: Throttle,
 }
@@ -121,10 +125,10 @@ fn optional_uuid(name: &str, id: Option<ID>) -> Result<Option<Uuid>> {
 }
 
 #[derive(MergedObject, Default)]
-pub struct Query(SyncQuery, app::AppQuery, sharing::SharingQuery);
+pub struct Query(SyncQuery, app::AppQuery, sharing::SharingQuery, files::FileQuery);
 
 #[derive(MergedObject, Default)]
-pub struct Mutation(SyncMutation, app::AppMutation, sharing::SharingMutation);
+pub struct Mutation(SyncMutation, app::AppMutation, sharing::SharingMutation, files::FileMutation);
 
 #[derive(Default)]
 pub struct SyncQuery;
@@ -201,7 +205,7 @@ impl SyncQuery {
         };
         let page = pull::pull(&services.db, services.sealer.epoch(), request).await?;
         let next_cursor = services.sealer.seal(&page.cursor);
-        Ok(EnhancedSyncResponse::new(services.clone(), page, next_cursor, size))
+        Ok(EnhancedSyncResponse::new(ctx, services.clone(), page, next_cursor, size))
     }
 
     /// Conflicts of rows that the caller may change, newest first.
@@ -332,6 +336,7 @@ impl SyncMutation {
             max_skew: services.max_skew,
         };
         let pushed = push::push(&services.db, &batch).await?;
+        files::read_later(services.clone(), account, pushed.unread.clone());
         let mut response = BulkSyncResponse {
             successful: Vec::new(),
             conflicts: Vec::new(),

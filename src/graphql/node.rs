@@ -14,10 +14,13 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::input::type_of;
+use super::track;
 use crate::config::limits;
 use crate::db::Db;
 use crate::error::{Code, Error};
-use crate::kinds::{self, EntityType, Field, Kind, Relation, Value, Via, rfc3339};
+use crate::files::Files;
+use crate::kinds::{self, EntityType, Field, Home, Kind, Relation, Value, Via, rfc3339};
+use crate::sync::file::{self, Named};
 use crate::sync::row::{Row, sort};
 use crate::sync::{Role, Status, store};
 
@@ -38,7 +41,16 @@ const COMMON: &[(&str, &str, &str)] = &[
 /// Fields of one kind that are made, not stored.
 fn made_fields(kind: EntityType) -> &'static [(&'static str, &'static str, &'static str)] {
     match kind {
-        EntityType::Trip => &[("role", "TripRole!", "The caller's.")],
+        EntityType::Trip => &[
+            ("role", "TripRole!", "The caller's."),
+            ("routePoints", "[RoutePoint!]!", "Recorded on the way, by their times."),
+            ("trackSegments", "[TrackSegment!]!", "Those of all its tracks."),
+        ],
+        EntityType::GPXTrack => &[(
+            "segments",
+            "[TrackSegment!]!",
+            "What its file holds: the stretches of the track, or the routes.",
+        )],
         EntityType::Memory => &[
             ("userId", "ID!", "Who made it."),
             ("location", "Location", "Null where the place is not known."),
@@ -72,6 +84,7 @@ pub fn register(registry: &mut Registry) {
         .types
         .entry("Location".into())
         .or_insert_with(|| meta_object("Location", "A place on earth.", location));
+    track::register(registry);
     for kind in kinds::all() {
         let mut fields = vec![meta_field("id", "ID!", "")];
         for field in &kind.fields {
@@ -80,6 +93,10 @@ pub fn register(registry: &mut Registry) {
                 let mark = if field.nullable && !field.reads_zero { "" } else { "!" };
                 fields.push(meta_field(name, format!("{ty}{mark}"), field.doc));
             }
+        }
+        for (_, file) in kind.files() {
+            let doc = "A URL that gives the file for an hour; null while it is not there.";
+            fields.push(meta_field(file.url, "String", doc));
         }
         for relation in &kind.relations {
             let ty = relation.shape.replace('_', relation.target.name());
@@ -152,8 +169,8 @@ pub fn meta_object(name: &str, doc: &str, fields: impl IntoIterator<Item = MetaF
 pub struct Selected {
     /// `"key":`, as JSON.
     key: String,
-    name: String,
-    children: Vec<Selected>,
+    pub name: String,
+    pub children: Vec<Selected>,
 }
 
 /// What a field selects of its object.
@@ -211,6 +228,9 @@ pub fn raw(json: Vec<u8>) -> Out {
 /// Writes rows for one caller.
 pub struct Writer<'a> {
     pub db: &'a Db,
+    pub files: &'a Files,
+    /// What URLs of local files begin with.
+    pub base: &'a str,
     pub account: Uuid,
     /// The caller's role in each scope that they see.
     pub roles: &'a HashMap<Uuid, Role>,
@@ -309,6 +329,9 @@ impl Writer<'_> {
         if let Some(relation) = kind.relations.iter().find(|relation| relation.name == name) {
             return Ok(Source::Prepared(self.nested(kind, rows, relation, selected).await?));
         }
+        if let Some((at, _)) = kind.files().find(|(_, file)| file.url == name) {
+            return Ok(Source::Prepared(self.urls(rows, at).await?));
+        }
         Ok(match name {
             "__typename" => Source::TypeName,
             "id" => Source::Id,
@@ -325,6 +348,24 @@ impl Writer<'_> {
             "location" => Source::Location(&selected.children),
             "normalizedName" => Source::NormalizedName,
             "usageCount" => Source::Prepared(self.usage(rows).await?),
+            "routePoints" => {
+                Source::Prepared(track::route_points(self.db, rows, &selected.children).await?)
+            }
+            "segments" => {
+                let of = |row: &Row| row.id;
+                Source::Prepared(track::segments(self.db, rows, rows, of, selected).await?)
+            }
+            "trackSegments" => {
+                let kind = EntityType::GPXTrack.kind();
+                let trip = kind.field("tripId");
+                let trips: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+                let column = kind.fields[trip].column;
+                let mut tracks = store::rows_where(self.db.pool(), kind, column, &trips).await?;
+                tracks.retain(Row::is_live);
+                sort(&mut tracks);
+                let of = |track: &Row| track.parent(trip).unwrap_or_default();
+                Source::Prepared(track::segments(self.db, rows, &tracks, of, selected).await?)
+            }
             // Validation lets no other name through.
             _ => return Err(Error::internal(format!("{} has no field {name}", kind.name()))),
         })
@@ -416,7 +457,7 @@ impl Writer<'_> {
             }
         };
         // Another's tag is seen inside a memory that carries it, but not what else is theirs.
-        let carried = matches!(relation.via, Via::Refs(_));
+        let carried = matches!(relation.via, Via::Refs(_)) && target.home == Home::Account;
         found.retain(|row| row.is_live() && (carried || self.roles.contains_key(&row.scope)));
         sort(&mut found);
         let place: HashMap<Uuid, usize> =
@@ -468,6 +509,25 @@ impl Writer<'_> {
         let ids: BTreeSet<Uuid> = links.values().flatten().copied().collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
         Ok(store::rows_by_id(self.db.pool(), kind, &ids).await?)
+    }
+
+    /// Where each row's file is.
+    async fn urls(&self, rows: &[Row], field: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let named = file::named(self.db.pool(), rows).await?;
+        let mut urls = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut out = Vec::new();
+            match named.get(&(row.id, field)).filter(|named| named.is_there) {
+                Some(Named { key, content_type, .. }) => {
+                    let media = content_type.as_deref();
+                    let url = self.files.download_url(self.base, key, media, limits::URL).await?;
+                    text(&mut out, &url);
+                }
+                None => out.extend_from_slice(b"null"),
+            }
+            urls.push(out);
+        }
+        Ok(urls)
     }
 
     /// On how many rows each row is carried.
@@ -558,7 +618,7 @@ fn location(out: &mut Vec<u8>, row: &Row, selected: &[Selected]) {
 }
 
 /// Writes a JSON object of selected fields.
-fn object<'s, T>(
+pub fn object<'s, T>(
     out: &mut Vec<u8>,
     fields: impl Iterator<Item = (&'s Selected, T)>,
     mut value: impl FnMut(&mut Vec<u8>, T),
@@ -614,36 +674,36 @@ fn write_value(out: &mut Vec<u8>, value: &Value, names: &[&str]) {
     }
 }
 
-fn json(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+pub fn json(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
     // Writing plain values into memory cannot fail.
     let _ = serde_json::to_writer(out, value);
 }
 
-fn text(out: &mut Vec<u8>, value: &str) {
+pub fn text(out: &mut Vec<u8>, value: &str) {
     json(out, value);
 }
 
-fn number(out: &mut Vec<u8>, value: impl serde::Serialize) {
+pub fn number(out: &mut Vec<u8>, value: impl serde::Serialize) {
     json(out, &value);
 }
 
-fn boolean(out: &mut Vec<u8>, value: bool) {
+pub fn boolean(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
-fn uuid(out: &mut Vec<u8>, value: Uuid) {
+pub fn uuid(out: &mut Vec<u8>, value: Uuid) {
     out.push(b'"');
     out.extend_from_slice(value.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
     out.push(b'"');
 }
 
-fn time(out: &mut Vec<u8>, value: i64) {
+pub fn time(out: &mut Vec<u8>, value: i64) {
     out.push(b'"');
     out.extend_from_slice(rfc3339(value).as_bytes());
     out.push(b'"');
 }
 
-fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: fn(&mut Vec<u8>, T)) {
+pub fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: fn(&mut Vec<u8>, T)) {
     match value {
         Some(value) => write(out, value),
         None => out.extend_from_slice(b"null"),

@@ -18,7 +18,6 @@ use super::{Services, public};
 use crate::kinds;
 use crate::sync::pull::Page;
 use crate::sync::row::{Key, Row};
-use crate::sync::scope::Seen;
 
 /// One page of what a device has not seen.
 pub struct EnhancedSyncResponse {
@@ -49,6 +48,7 @@ const DELETED_BY_TIME: &str = "DeletedIds";
 
 impl EnhancedSyncResponse {
     pub fn new(
+        ctx: &Context<'_>,
         services: Arc<Services>,
         page: Page,
         next_cursor: String,
@@ -57,7 +57,11 @@ impl EnhancedSyncResponse {
         let Page { rows, deleted, conflicts, server_time, has_more, cursor, total, scopes } = page;
         let shown = |(conflict, version)| ConflictResult::new(conflict, version);
         EnhancedSyncResponse {
-            delivered: Delivered::new(services, cursor.account, scopes, rows, deleted),
+            delivered: Delivered {
+                view: View::new(ctx, services, cursor.account, scopes),
+                rows,
+                deleted,
+            },
             conflicts: conflicts.into_iter().map(shown).collect(),
             server_time,
             has_more,
@@ -69,24 +73,15 @@ impl EnhancedSyncResponse {
 }
 
 impl SyncResponse {
-    pub fn new(services: Arc<Services>, page: Page) -> SyncResponse {
+    pub fn new(ctx: &Context<'_>, services: Arc<Services>, page: Page) -> SyncResponse {
         let Page { rows, deleted, server_time, cursor, scopes, .. } = page;
-        let delivered = Delivered::new(services, cursor.account, scopes, rows, deleted);
+        let delivered =
+            Delivered { view: View::new(ctx, services, cursor.account, scopes), rows, deleted };
         SyncResponse { delivered, server_time }
     }
 }
 
 impl Delivered {
-    fn new(
-        services: Arc<Services>,
-        account: Uuid,
-        seen: Vec<Seen>,
-        rows: BTreeMap<kinds::EntityType, Vec<Row>>,
-        deleted: Vec<Key>,
-    ) -> Delivered {
-        Delivered { view: View::new(services, account, seen), rows, deleted }
-    }
-
     /// The type's fields that hold rows and deletions; the type of the latter.
     fn describe(registry: &mut Registry, deleted: &'static str) -> Vec<MetaField> {
         node::register(registry);

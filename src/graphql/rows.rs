@@ -10,7 +10,7 @@ use async_graphql::{Context, ContextSelectionSet, OutputType, Positioned, Server
 use uuid::Uuid;
 
 use super::node::{self, raw, selection};
-use super::{Services, caller, public, services};
+use super::{BaseUrl, Services, caller, public, services};
 use crate::error::Error;
 use crate::kinds::EntityType;
 use crate::sync::row::Row;
@@ -23,6 +23,8 @@ pub struct View {
     pub account: Uuid,
     pub seen: Vec<Seen>,
     roles: HashMap<Uuid, Role>,
+    /// What URLs of local files begin with.
+    pub base: String,
 }
 
 impl View {
@@ -30,13 +32,19 @@ impl View {
         let services = services(ctx)?.clone();
         let account = caller(ctx)?.account;
         let seen = scope::seen_by(services.db.pool(), account).await.map_err(Error::from)?;
-        Ok(Arc::new(View::new(services, account, seen)))
+        Ok(Arc::new(View::new(ctx, services, account, seen)))
     }
 
-    pub fn new(services: Arc<Services>, account: Uuid, seen: Vec<Seen>) -> View {
+    pub fn new(ctx: &Context<'_>, services: Arc<Services>, account: Uuid, seen: Vec<Seen>) -> View {
+        let base = ctx.data_opt::<BaseUrl>().map(|base| base.0.clone()).unwrap_or_default();
         let visible = seen.iter().filter(|scope| scope.is_visible());
         let roles = visible.map(|scope| (scope.id, scope.role)).collect();
-        View { services, account, seen, roles }
+        View { services, account, seen, roles, base }
+    }
+
+    /// The caller's role in a scope that they see.
+    pub fn role(&self, scope: Uuid) -> Option<Role> {
+        self.roles.get(&scope).copied()
     }
 
     pub async fn row(&self, kind: EntityType, id: Uuid) -> Result<Option<Row>, Error> {
@@ -54,8 +62,13 @@ impl View {
         rows: &[Row],
         selected: &[node::Selected],
     ) -> Result<Vec<u8>, Error> {
-        let writer =
-            node::Writer { db: &self.services.db, account: self.account, roles: &self.roles };
+        let writer = node::Writer {
+            db: &self.services.db,
+            files: &self.services.files,
+            base: &self.base,
+            account: self.account,
+            roles: &self.roles,
+        };
         writer.list(kind.kind(), rows, selected).await
     }
 }

@@ -238,7 +238,8 @@ fn take(fields: &[Given], value: Option<Value>) -> Result<Map<String, Json>, Str
     for field in fields {
         let Some(value) = given.swap_remove(field.name) else { continue };
         if field.ty == LocationInput::type_name() && value != Value::Null {
-            let place = take(LocationInput::FIELDS, Some(value))?;
+            let LocationInput(place) = LocationInput::parse(Some(value))
+                .map_err(|_| format!("{}: must be a place", field.name))?;
             for (name, value) in place.into_iter().filter(|(_, value)| !value.is_null()) {
                 taken.entry(name).or_insert(value);
             }

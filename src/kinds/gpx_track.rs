@@ -3,6 +3,7 @@ use entity::gpx_track::{Column, Entity};
 use entity::Millis;
 
 use super::*;
+use crate::config::limits;
 use crate::gpx::Gpx;
 
 pub(super) fn kind() -> Kind {
@@ -44,6 +45,10 @@ pub(super) fn kind() -> Kind {
 /// What a GPX file says of its track. The device's own words for creator and type stay.
 fn read(bytes: &[u8]) -> Result<FileContent, Invalid> {
     let Gpx { summary, segments } = gpx::read(bytes)?;
+    if segments.len() > limits::GPX_SEGMENTS {
+        let message = format!("the file has more than {} segments", limits::GPX_SEGMENTS);
+        return Err(Invalid(message));
+    }
     let float = |value: Option<f64>| value.map_or(Value::Null, Value::Float);
     let time = |value: Option<Millis>| value.map_or(Value::Null, Value::Time);
     let values = [

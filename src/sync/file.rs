@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::change::derive;
 use super::plan::{Amendment, World, plan_amendments};
 use super::push::write;
-use super::row::{Key as RowKey, Row};
+use super::row::Row;
 use super::scope::ToLock;
 use super::transaction::{self, Failure, Held, Step, Work};
 use super::{Sender, Status, store};
@@ -78,7 +78,7 @@ async fn used<C: ConnectionTrait>(
     }
     let row = db.query_one(&select).await?;
     let sum: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
-    Ok(sum.unwrap_or(0).max(0) as u64)
+    Ok(u64::try_from(sum.unwrap_or(0)).unwrap_or(0))
 }
 
 fn no_room(quota: u64) -> Error {
@@ -331,8 +331,7 @@ impl Work for Arrived {
         }
         let mut changed = amendment.status.is_some();
         if let Some(content) = content {
-            let differs =
-                |(at, value): &&(usize, Value)| row.content.values[*at] != *value;
+            let differs = |(at, value): &&(usize, Value)| row.content.values[*at] != *value;
             amendment.values = content.values.iter().filter(differs).cloned().collect();
             changed |= !amendment.values.is_empty();
             write_segments(tx, &row, content).await?;

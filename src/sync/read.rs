@@ -18,8 +18,20 @@ pub async fn one<C: ConnectionTrait>(
     kind: &Kind,
     id: Uuid,
 ) -> Result<Option<Row>, Error> {
-    let found = store::rows_by_id(db, kind, &[id]).await?;
-    Ok(found.into_iter().find(|row| row.is_live() && sees(seen, row.scope)))
+    Ok(some(db, seen, kind, &[id]).await?.pop())
+}
+
+/// Of the rows with these ids those that the caller sees.
+pub async fn some<C: ConnectionTrait>(
+    db: &C,
+    seen: &[Seen],
+    kind: &Kind,
+    ids: &[Uuid],
+) -> Result<Vec<Row>, Error> {
+    let mut rows = store::rows_by_id(db, kind, ids).await?;
+    rows.retain(|row| row.is_live() && sees(seen, row.scope));
+    sort(&mut rows);
+    Ok(rows)
 }
 
 /// Whether a scope is open to the caller.

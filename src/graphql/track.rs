@@ -1,0 +1,246 @@
+//! Points and segments: of the tracks' files, and recorded on the way.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::{ContextSelectionSet, OutputType, Positioned, ServerResult, Value};
+use entity::{Millis, route_point, track_segment};
+use sea_orm::{EntityTrait, QueryFilter, QueryOrder};
+use uuid::Uuid;
+
+use super::node::{self, Selected, meta_field, meta_object, raw, selection};
+use crate::config::limits;
+use crate::db::Db;
+use crate::error::{Code, Error};
+use crate::gpx;
+use crate::sync::change::derive;
+use crate::sync::row::Row;
+use crate::sync::{route, store};
+
+/// Describes the types of points and segments.
+pub fn register(registry: &mut Registry) {
+    let point = [
+        meta_field("id", "ID!", ""),
+        meta_field("latitude", "Float!", "Degrees."),
+        meta_field("longitude", "Float!", "Degrees."),
+        meta_field("altitude", "Float", "Metres."),
+        meta_field("speed", "Float", "Metres per second, as the device recorded it."),
+        meta_field("timestamp", "DateTime!", "Where the file has none: when the track was made."),
+        meta_field("created_at", "DateTime!", "When the server got it."),
+    ];
+    let segment = [
+        meta_field("id", "ID!", ""),
+        meta_field("points", "[RoutePoint!]!", "At most 10,000; the file has all."),
+        meta_field("segmentType", "String", "`track` or `route`."),
+        meta_field("startDate", "DateTime", ""),
+        meta_field("endDate", "DateTime", ""),
+        meta_field("distance", "Float", "Metres."),
+        meta_field("averageSpeed", "Float", "Metres per second."),
+        meta_field("maxSpeed", "Float", "Metres per second."),
+        meta_field("originalPointCount", "Int", "Points in the file."),
+        meta_field("isCompressed", "Boolean", "Whether points were left out, evenly."),
+        meta_field("compressionRatio", "Float", "How many of the file's points are here, 0 to 1."),
+        meta_field("qualityLevel", "String", "FULL, or REDUCED where points were left out."),
+    ];
+    let types = &mut registry.types;
+    types
+        .entry("RoutePoint".into())
+        .or_insert_with(|| meta_object("RoutePoint", "A point of a way.", point));
+    let doc = "A stretch of a track without gaps.";
+    types.entry("TrackSegment".into()).or_insert_with(|| meta_object("TrackSegment", doc, segment));
+}
+
+/// Points of a route, as an answer.
+pub struct RoutePoints(pub Vec<route_point::Model>);
+
+impl OutputType for RoutePoints {
+    fn type_name() -> Cow<'static, str> {
+        "[RoutePoint!]".into()
+    }
+
+    fn qualified_type_name() -> String {
+        "[RoutePoint!]!".into()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        node::register(registry);
+        Self::qualified_type_name()
+    }
+
+    async fn resolve(
+        &self,
+        ctx: &ContextSelectionSet<'_>,
+        field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        let mut out = Vec::new();
+        list(&mut out, &self.0, &selection(ctx.with_field(field).field()), write_route_point);
+        Ok(raw(out))
+    }
+}
+
+/// The route points of each trip.
+pub async fn route_points(
+    db: &Db,
+    trips: &[Row],
+    selected: &[Selected],
+) -> Result<Vec<Vec<u8>>, Error> {
+    let ids: Vec<Uuid> = trips.iter().map(|trip| trip.id).collect();
+    let points = route::of_trips(db.pool(), &ids).await?;
+    let write = |trip: &Row, out: &mut Vec<u8>| {
+        let points = points.get(&trip.id).map(Vec::as_slice).unwrap_or_default();
+        list(out, points, selected, write_route_point);
+    };
+    each(trips, "routePoints", write)
+}
+
+/// The segments of tracks, for each of `rows`: those of the tracks that are `of` it, track by track.
+pub async fn segments(
+    db: &Db,
+    rows: &[Row],
+    tracks: &[Row],
+    of: impl Fn(&Row) -> Uuid,
+    selected: &Selected,
+) -> Result<Vec<Vec<u8>>, Error> {
+    use track_segment::{Column, Entity};
+    let ids: Vec<Uuid> = tracks.iter().map(|track| track.id).collect();
+    let mut segments: HashMap<Uuid, Vec<track_segment::Model>> = HashMap::new();
+    for among in store::in_lists(db.pool(), Column::TrackId, &ids) {
+        let found = Entity::find()
+            .filter(among)
+            .order_by_asc(Column::TrackId)
+            .order_by_asc(Column::Place)
+            .all(db.pool())
+            .await?;
+        for segment in found {
+            segments.entry(segment.track_id).or_default().push(segment);
+        }
+    }
+    let mut of_row: HashMap<Uuid, Vec<(&track_segment::Model, Millis)>> = HashMap::new();
+    for track in tracks {
+        let file = track.kind().files().find_map(|(at, _)| track.content.values[at].as_text());
+        // What is left of another file does not count.
+        let current = segments.get(&track.id).into_iter().flatten();
+        let current = current.filter(|segment| file == Some(&*segment.object_name));
+        let current = current.map(|segment| (segment, track.created_at));
+        of_row.entry(of(track)).or_default().extend(current);
+    }
+    let write = |row: &Row, out: &mut Vec<u8>| {
+        let segments = of_row.get(&row.id).map(Vec::as_slice).unwrap_or_default();
+        list(out, segments, &selected.children, write_segment);
+    };
+    each(rows, &selected.name, write)
+}
+
+/// Writes for each row, within the limit for nested data.
+fn each(
+    rows: &[Row],
+    name: &str,
+    write: impl Fn(&Row, &mut Vec<u8>),
+) -> Result<Vec<Vec<u8>>, Error> {
+    let mut written = Vec::with_capacity(rows.len());
+    let mut size = 0;
+    for row in rows {
+        let mut out = Vec::new();
+        write(row, &mut out);
+        size += out.len();
+        if size > limits::NESTED_BYTES {
+            let message =
+                format!("{name}: is more than {} bytes; ask for fewer rows", limits::NESTED_BYTES);
+            return Err(Error::new(Code::Limit, message));
+        }
+        written.push(out);
+    }
+    Ok(written)
+}
+
+fn list<T>(
+    out: &mut Vec<u8>,
+    items: &[T],
+    selected: &[Selected],
+    write: fn(&mut Vec<u8>, &T, &[Selected]),
+) {
+    out.push(b'[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(out, item, selected);
+    }
+    out.push(b']');
+}
+
+fn write_route_point(out: &mut Vec<u8>, point: &route_point::Model, selected: &[Selected]) {
+    let at = gpx::Point {
+        latitude: point.latitude,
+        longitude: point.longitude,
+        altitude: point.altitude,
+        speed: point.speed,
+        time: Some(point.timestamp),
+    };
+    write_point(out, &at, || point.id, point.created_at, selected);
+}
+
+fn write_point(
+    out: &mut Vec<u8>,
+    point: &gpx::Point,
+    id: impl Fn() -> Uuid,
+    created_at: Millis,
+    selected: &[Selected],
+) {
+    node::object(out, selected.iter().map(|field| (field, &field.name)), |out, name| {
+        match name.as_str() {
+            "id" => node::uuid(out, id()),
+            "latitude" => node::json(out, &point.latitude),
+            "longitude" => node::json(out, &point.longitude),
+            "altitude" => node::json(out, &point.altitude),
+            "speed" => node::json(out, &point.speed),
+            "timestamp" => node::time(out, point.time.unwrap_or(created_at)),
+            "created_at" => node::time(out, created_at),
+            _ => node::text(out, "RoutePoint"),
+        }
+    });
+}
+
+fn write_segment(
+    out: &mut Vec<u8>,
+    (segment, created_at): &(&track_segment::Model, Millis),
+    selected: &[Selected],
+) {
+    let all = segment.point_count as usize;
+    // Every so-manieth, and the last.
+    let step = all.div_ceil(limits::SEGMENT_POINTS).max(1);
+    let kept = if step == 1 { all } else { all.div_ceil(step) + usize::from((all - 1) % step > 0) };
+    node::object(out, selected.iter().map(|field| (field, field)), |out, field| {
+        match field.name.as_str() {
+            "id" => node::uuid(out, segment.id),
+            "points" => {
+                let points = gpx::decode_points(&segment.points).unwrap_or_default();
+                let last = points.len().saturating_sub(1);
+                let shown =
+                    points.iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last);
+                out.push(b'[');
+                for (place, (at, point)) in shown.enumerate() {
+                    if place > 0 {
+                        out.push(b',');
+                    }
+                    let id = || derive(&[b"point", segment.id.as_bytes(), &at.to_be_bytes()]);
+                    write_point(out, point, id, *created_at, &field.children);
+                }
+                out.push(b']');
+            }
+            "segmentType" => node::text(out, &segment.segment_type),
+            "startDate" => node::optional(out, segment.start_date, node::time),
+            "endDate" => node::optional(out, segment.end_date, node::time),
+            "distance" => node::json(out, &segment.distance),
+            "averageSpeed" => node::json(out, &segment.average_speed),
+            "maxSpeed" => node::json(out, &segment.max_speed),
+            "originalPointCount" => node::number(out, all),
+            "isCompressed" => node::boolean(out, step > 1),
+            "compressionRatio" => node::json(out, &(kept as f64 / all.max(1) as f64)),
+            "qualityLevel" => node::text(out, if step > 1 { "REDUCED" } else { "FULL" }),
+            _ => node::text(out, "TrackSegment"),
+        }
+    });
+}
