@@ -291,3 +291,29 @@ pub mod limits {
     /// Rows that the clean-up removes in one transaction.
     pub const GC_ROWS: u64 = 1_000;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_url_is_a_scheme_and_a_host() {
+        for good in ["https://sync.example.org", "http://10.0.0.7:4000", "https://[::1]:4000/"] {
+            assert!(is_base_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "sync.example.org",
+            "ftp://sync.example.org",
+            "https://",
+            "https:///",
+            "https://sync.example.org/cairn",
+            "https://sync.example.org?x=1",
+            "https://sync.example.org#x",
+            "https://me:secret@sync.example.org",
+            "https://sync example.org",
+        ] {
+            assert!(!is_base_url(bad), "{bad}");
+        }
+    }
+}

@@ -472,10 +472,12 @@ async fn logs_hold_no_secret_and_no_content() {
         let by_get =
             format!("{url}/graphql?query=%7Bhello%7D&variables=%7B%22Hidden-url%22%3A1%7D");
         client.get(by_get).bearer_auth(token).send().await.expect("the server answers");
+        let file = format!("{url}/files/{}/Hidden-file?signature=Hidden-signature", Uuid::nil());
+        client.get(file).send().await.expect("the server answers");
         process.terminate();
         let (status, log) = process.ended().await;
         assert!(status.success());
-        assert!(log.matches("answered").count() >= 11, "requests are logged: {log}");
+        assert!(log.matches("answered").count() >= 12, "requests are logged: {log}");
         for secret in
             ["ada@private", "Pa55phrase", "Wr0ngphrase", token, SECRET, "Hidden", "$argon2"]
         {

@@ -246,6 +246,10 @@ impl AppMutation {
         }
     }
 
+    async fn delete_bucket_list_item(&self, ctx: &Context<'_>, id: ID) -> Result<bool> {
+        delete(ctx, EntityType::BucketListItem, &id).await
+    }
+
     async fn delete_gpx_track(&self, ctx: &Context<'_>, id: ID) -> Result<bool> {
         delete(ctx, EntityType::GPXTrack, &id).await
     }

@@ -3,13 +3,16 @@
 mod device;
 mod postgres;
 mod process;
+mod s3;
+pub mod sigv4;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cairn::config::Config;
+use cairn::config::{Config, FilesConfig};
 use cairn::db::Db;
+use cairn::files::Files;
 use cairn::sync::check;
 use clap::Parser;
 use serde_json::{Value as Json, json};
@@ -20,6 +23,7 @@ use uuid::Uuid;
 
 pub use device::{Device, PUSH, Pushed, create, delete, pull_query, update};
 pub use process::Process;
+pub use s3::S3;
 
 /// Defines a test that runs on both databases.
 #[macro_export]
@@ -146,6 +150,15 @@ impl App {
         &self.db
     }
 
+    /// The server's file store, opened a second time: its URLs are good on the server.
+    pub async fn file_store(&self) -> Files {
+        use sea_orm::EntityTrait;
+        let key = entity::setting::Entity::find_by_id("files_key").one(self.db.pool()).await;
+        let key = key.expect("settings can be read").expect("the server has made a key").value;
+        let folder = self.files.path().to_str().expect("a folder's name is text");
+        open_files(&["--files-dir", folder], key.as_bytes()).expect("good settings")
+    }
+
     /// Sends one GraphQL request, and gives back the whole answer.
     pub async fn ask(&self, token: Option<&str>, query: &str, variables: Json) -> Json {
         ask(&self.client, &self.url, token, query, variables).await
@@ -255,6 +268,18 @@ impl App {
         assert!(problems.is_empty(), "the database is damaged:\n{}", problems.join("\n"));
         self.db.close().await.expect("the database closes");
     }
+}
+
+/// Opens a file store by command-line arguments.
+pub fn open_files(arguments: &[&str], signing_key: &[u8]) -> Result<Files, String> {
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: FilesConfig,
+    }
+    let all = [&["cairn"], arguments].concat();
+    let config = Arguments::try_parse_from(all).map_err(|error| error.to_string())?.config;
+    Files::new(&config, signing_key)
 }
 
 pub fn client() -> reqwest::Client {
