@@ -11,6 +11,7 @@ pub mod error;
 pub mod files;
 pub mod graphql;
 pub mod http;
+pub mod import;
 pub mod kinds;
 pub mod sync;
 pub mod throttle;

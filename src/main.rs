@@ -51,6 +51,8 @@ enum Command {
     /// List and make accounts, and reset their passwords.
     #[command(subcommand)]
     Account(commands::account::Action),
+    /// Take over a dump of an older backend. It can be stopped at any moment and run again.
+    Import(commands::import::Arguments),
     /// Begin a new timeline, after a backup was restored: all devices pull from the beginning.
     NewEpoch(DatabaseConfig),
 }
@@ -75,7 +77,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let default_log = match cli.command {
         // What they have to say they print.
-        Some(Command::Account(_)) => "warn",
+        Some(Command::Account(_) | Command::Import(_)) => "warn",
         _ => "info",
     };
     tracing_subscriber::fmt()
@@ -98,6 +100,7 @@ async fn main() -> ExitCode {
         Some(Command::Check(retained)) => verify(&retained).await,
         Some(Command::Restore { database, kind, id }) => restore(&database, &kind, id).await,
         Some(Command::Account(action)) => commands::account::run(action).await,
+        Some(Command::Import(arguments)) => commands::import::run(arguments).await,
         Some(Command::NewEpoch(database)) => renew_epoch(&database).await,
     };
     result.unwrap_or_else(|message| {

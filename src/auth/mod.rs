@@ -329,7 +329,8 @@ pub struct Profile {
     pub profile_image_url: Option<Option<String>>,
 }
 
-fn check_line(name: &str, text: String) -> Result<String, Error> {
+/// A line that an account says of its person.
+pub fn check_line(name: &str, text: String) -> Result<String, Error> {
     if text.chars().count() > limits::LINE || text.chars().any(char::is_control) {
         let message = format!("{name}: must be one line of at most {} characters", limits::LINE);
         return Err(Error::bad_input(message));
@@ -346,7 +347,8 @@ async fn end_sessions<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<(), E
     Ok(())
 }
 
-fn normalized_email(email: &str) -> Result<String, Error> {
+/// Lower case, and checked.
+pub fn normalized_email(email: &str) -> Result<String, Error> {
     let email = email.trim().to_lowercase();
     let well_formed = email.len() <= limits::EMAIL
         && !email.chars().any(|c| c.is_control() || c.is_whitespace())
