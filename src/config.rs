@@ -260,6 +260,15 @@ pub mod limits {
     pub const PASSWORD: std::ops::RangeInclusive<usize> = 8..=256;
     /// Passwords that are hashed at once: each takes 19 MiB and a core for a while.
     pub const HASHES: usize = 4;
+    /// Costs of bcrypt hashes that come from elsewhere: 15 takes some two seconds, and each more
+    /// doubles that.
+    pub const BCRYPT_COST: std::ops::RangeInclusive<u32> = 4..=15;
+    /// KiB of memory that an argon2 hash from elsewhere may ask for: four at once take half a GiB.
+    pub const ARGON2_MEMORY: u32 = 128 * 1024;
+    /// Passes over that memory: all of it takes some two seconds.
+    pub const ARGON2_PASSES: u32 = 16;
+    /// Lanes of it: they are worked off one after another.
+    pub const ARGON2_LANES: u32 = 16;
     /// Characters of a cursor that is looked at: 10,000 scopes fit.
     pub const CURSOR: usize = 256 * 1024;
 

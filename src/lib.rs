@@ -12,6 +12,7 @@ pub mod files;
 pub mod gpx;
 pub mod graphql;
 pub mod http;
+pub mod import;
 pub mod kinds;
 pub mod sync;
 pub mod throttle;

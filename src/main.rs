@@ -1,5 +1,7 @@
 //! The command line.
 
+mod commands;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,6 +48,11 @@ enum Command {
         kind: String,
         id: Uuid,
     },
+    /// List and make accounts, and reset their passwords.
+    #[command(subcommand)]
+    Account(commands::account::Action),
+    /// Take over a dump of an older backend. It can be stopped at any moment and run again.
+    Import(commands::import::Arguments),
     /// Begin a new timeline, after a backup was restored: all devices pull from the beginning.
     NewEpoch(DatabaseConfig),
 }
@@ -68,12 +75,17 @@ impl Retained {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    let default_log = match cli.command {
+        // What they have to say they print.
+        Some(Command::Account(_) | Command::Import(_)) => "warn",
+        _ => "info",
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         // Colours are for people, not for files.
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_log)),
         )
         .init();
     let result = match cli.command {
@@ -87,6 +99,8 @@ async fn main() -> ExitCode {
         Some(Command::Gc(retained)) => collect(&retained).await,
         Some(Command::Check(retained)) => verify(&retained).await,
         Some(Command::Restore { database, kind, id }) => restore(&database, &kind, id).await,
+        Some(Command::Account(action)) => commands::account::run(action).await,
+        Some(Command::Import(arguments)) => commands::import::run(arguments).await,
         Some(Command::NewEpoch(database)) => renew_epoch(&database).await,
     };
     result.unwrap_or_else(|message| {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::sea_query::Query;
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Statement};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -156,6 +157,102 @@ both! {
         login(app, "ada@example.org", "battery staple").await;
     }
 
+    async fn an_old_bcrypt_hash_is_good_for_a_login_and_replaced_by_it(app: &App) {
+        app.register("ada").await;
+        for prefix in ["$2a$", "$2b$", "$2y$"] {
+            set_hash(app, &bcrypt("an older password").replace("$2b$", prefix)).await;
+            let wrong = person(app, LOGIN, "ada@example.org", "another password").await;
+            assert_eq!(code(&wrong), "BAD_USER_INPUT");
+            assert!(hash_of(app).await.starts_with(prefix), "a wrong password replaces nothing");
+            let token = login(app, "ada@example.org", "an older password").await;
+            assert!(is_good(app, &token).await);
+            let hash = hash_of(app).await;
+            assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+            login(app, "ada@example.org", "an older password").await;
+            assert_eq!(hash_of(app).await, hash, "one of ours stays");
+        }
+        // Both first logins of two devices succeed, whoever replaces the hash.
+        set_hash(app, &bcrypt("an older password")).await;
+        let first = || login(app, "ada@example.org", "an older password");
+        tokio::join!(first(), first(), first());
+        // The current password may be an old one, too.
+        set_hash(app, &bcrypt("an older password")).await;
+        let token = login(app, "ada@example.org", "an older password").await;
+        set_hash(app, &bcrypt("an older password")).await;
+        let change = "changePassword(currentPassword: \"an older password\", newPassword: \"a new password\")";
+        renewed(app, &token, change).await.expect("a token");
+        assert!(hash_of(app).await.starts_with("$argon2id$"));
+    }
+
+    async fn a_password_that_bcrypt_did_not_read_to_its_end_stays_with_it(app: &App) {
+        app.register("ada").await;
+        let long = "x".repeat(80);
+        set_hash(app, &bcrypt(&long)).await;
+        login(app, "ada@example.org", &format!("{}typo", &long[..76])).await;
+        login(app, "ada@example.org", &long).await;
+        assert!(hash_of(app).await.starts_with("$2b$"));
+        assert_eq!(code(&person(app, LOGIN, "ada@example.org", &long[..71]).await), "BAD_USER_INPUT");
+    }
+
+    async fn a_malformed_or_costly_hash_logs_nobody_in(app: &App) {
+        app.register("ada").await;
+        let good = bcrypt("correct horse");
+        for bad in [
+            "", "correct horse", "$2b$", &good[..59], &format!("{}é", &good[..58]), "$argon2id$v=19$",
+            &good.replace("$04$", "$31$"), &good.replace("$2b$", "$2x$"),
+        ] {
+            set_hash(app, bad).await;
+            let answer = person(app, LOGIN, "ada@example.org", "correct horse").await;
+            assert_eq!(code(&answer), "BAD_USER_INPUT", "{bad}");
+        }
+    }
+
+    async fn an_operator_makes_and_lists_accounts_and_resets_passwords(app: &App) {
+        let cairn = async |arguments: &[&str], input: &str| {
+            let url = [("DATABASE_URL", app.database.url.as_str())];
+            Process::run(&[&["account"], arguments].concat(), &url, input).await
+        };
+        assert_eq!(cairn(&["list"], "").await.printed(), "");
+        let made = cairn(&["create", "Ada@Example.org"], "correct horse\nsecond line\n").await.printed();
+        assert!(made.starts_with("ada@example.org is account "), "{made}");
+        let token = login(app, "ada@example.org", "correct horse").await;
+        let made = cairn(&["create", "bob@example.org", "--generate"], "").await.printed();
+        let password = made.trim().rsplit(' ').next().expect("a password");
+        login(app, "bob@example.org", password).await;
+        cairn(&["create", "eve@example.org"], "without an end of line").await.printed();
+
+        let list = cairn(&["list"], "").await.printed();
+        let addresses: Vec<&str> =
+            list.lines().map(|line| line.rsplit(' ').next().expect("an address")).collect();
+        assert_eq!(addresses, ["ada@example.org", "bob@example.org", "eve@example.org"]);
+        assert!(list.lines().nth(2).expect("a line").contains("  never "), "{list}");
+        for line in cairn(&["list", "--json"], "").await.printed().lines() {
+            let account: Json = serde_json::from_str(line).expect("JSON");
+            assert!(account["isActive"] == true && account["id"].is_string(), "{account}");
+            assert_eq!(account["lastLoginAt"].is_null(), account["email"] == "eve@example.org");
+        }
+
+        cairn(&["reset-password", "ADA@example.org"], "battery staple\r\n").await.printed();
+        assert!(!is_good(app, &token).await, "its sessions have ended");
+        login(app, "ada@example.org", "battery staple").await;
+        assert_eq!(code(&person(app, LOGIN, "ada@example.org", "correct horse").await), "BAD_USER_INPUT");
+        let reset = cairn(&["reset-password", "ada@example.org", "--generate"], "").await.printed();
+        login(app, "ada@example.org", reset.trim().rsplit(' ').next().expect("a password")).await;
+
+        for (arguments, input, sentence) in [
+            (["create", "ada@example.org"], "correct horse", "email: there is an account with this address already"),
+            (["create", "no address"], "correct horse", "email: must be an email address"),
+            (["create", "new@example.org"], "short\n", "password: must have 8 to 256 characters"),
+            (["create", "new@example.org"], "", "no password: give one line on the standard input, or --generate"),
+            (["reset-password", "new@example.org"], "correct horse", "there is no account with the address new@example.org"),
+            (["reset-password", "bob@example.org"], "\n", "no password: give one line on the standard input, or --generate"),
+        ] {
+            let refused = cairn(&arguments, input).await;
+            assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+            assert_eq!(refused.err.trim(), format!("cairn: {sentence}"));
+        }
+    }
+
     async fn without_a_token_nothing_answers_but_three_fields(app: &App) {
         let schema = "{ __schema {
             queryType { name } mutationType { name }
@@ -200,6 +297,22 @@ both! {
             assert_eq!(code(&app.ask(None, query, json!({})).await), "UNAUTHENTICATED", "{query}");
         }
     }
+}
+
+fn bcrypt(password: &str) -> String {
+    bcrypt::hash_with_salt(password, 4, *b"sixteen bytes!!!").expect("hashed").to_string()
+}
+
+/// Gives all accounts this hash.
+async fn set_hash(app: &App, hash: &str) {
+    let update = Query::update().table("account").value("password_hash", hash).to_owned();
+    app.db().pool().execute(&update).await.expect("updated");
+}
+
+/// The hash of the one account.
+async fn hash_of(app: &App) -> String {
+    let account = entity::account::Entity::find().one(app.db().pool()).await;
+    account.expect("it answers").expect("an account").password_hash
 }
 
 fn text(json: &Json) -> &str {

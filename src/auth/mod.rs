@@ -3,6 +3,7 @@
 //! A token is a JWT that names an account and a session; it is worth something only as long as the
 //! session is there, so logging out works at once, on every instance.
 
+pub mod accounts;
 mod password;
 mod token;
 
@@ -10,20 +11,22 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use entity::Millis;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, UpdateStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, UpdateStatement};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
+use self::password::Check;
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
 use crate::sync::change::derive;
-use crate::sync::{Role, store};
+use crate::sync::store;
 
 pub use entity::account::Model as Account;
+pub use password::{Hasher, check_hash};
 pub use token::Signer;
 
 /// Who asks, as a token says it.
@@ -45,7 +48,7 @@ impl Caller {
 pub struct Auth {
     db: Db,
     signer: Signer,
-    passwords: password::Hasher,
+    passwords: Hasher,
     session: Duration,
 }
 
@@ -53,86 +56,62 @@ pub struct Auth {
 const ONLINE: Millis = 5 * 60 * 1000;
 /// Sessions of one account; the oldest end when more begin.
 const MAX_SESSIONS: u64 = 100;
+/// Tries of what depends on a password: two first logins of an account from an older backend, at
+/// once, both want to replace its hash.
+const PASSWORD_ATTEMPTS: u32 = 2;
 /// Devices in a list.
 const MAX_DEVICES: u64 = 1_000;
 
 impl Auth {
     pub fn new(db: Db, signer: Signer, session: Duration) -> Auth {
-        Auth { db, signer, passwords: password::Hasher::new(), session }
+        Auth { db, signer, passwords: Hasher::default(), session }
     }
 
     /// Makes an account and its own scope.
     pub async fn register(&self, email: &str, password: String) -> Result<Account, Error> {
-        let email = normalized_email(email)?;
-        check_password(&password)?;
-        // Hashed before the address is looked up: known and unknown ones take the same time.
-        let password_hash = self.passwords.hash(password).await?;
-        let tx = self.db.begin_write().await?;
-        let now = db::now(&tx).await?;
-        let account = Account {
-            id: Uuid::now_v7(),
-            username: email.split('@').next().unwrap_or_default().to_owned(),
-            email,
-            password_hash,
-            first_name: None,
-            last_name: None,
-            profile_image_url: None,
-            is_active: true,
-            is_email_verified: false,
-            last_login_at: None,
-            created_at: now,
-            updated_at: now,
-        };
-        let inserted = entity::account::Entity::insert(account.clone().into_active_model())
-            .on_conflict(OnConflict::column(entity::account::Column::Email).do_nothing().to_owned())
-            .exec_without_returning(&tx)
-            .await?;
-        if inserted == 0 {
-            return Err(Error::bad_input("email: there is an account with this address already"));
-        }
-        let mut scope = Query::insert();
-        scope.into_table("scope").columns(["id", "head", "head_at", "floor"]).values_panic([
-            account.id.into(),
-            0.into(),
-            now.into(),
-            0.into(),
-        ]);
-        tx.execute(&scope).await?;
-        let membership = entity::membership::Model {
-            scope_id: account.id,
-            account_id: account.id,
-            role: Role::Owner.name().into(),
-            granted_at: now,
-            since_seq: 0,
-            until_seq: None,
-            removed_at: None,
-        };
-        membership.into_active_model().insert(&tx).await?;
-        tx.commit().await?;
-        Ok(account)
+        accounts::create(&self.db, &self.passwords, email, password).await
     }
 
     /// Checks the password and begins a session.
     pub async fn login(&self, email: &str, password: String) -> Result<(String, Account), Error> {
         use entity::account::{Column, Entity};
         let refused = || Error::bad_input("the email address or the password is wrong");
-        let known = match normalized_email(email) {
-            Ok(email) => Entity::find().filter(Column::Email.eq(email)).one(self.db.pool()).await?,
-            Err(_) => None,
-        };
-        let hash = known.as_ref().map(|account| account.password_hash.clone());
-        let right = self.passwords.verify(password, hash).await?;
-        let account = known.filter(|account| right && account.is_active).ok_or_else(refused)?;
-        let tx = self.db.begin_write().await?;
-        let now = db::now(&tx).await?;
-        let account = Account { last_login_at: Some(now), ..account };
-        let login = Query::update().table("account").value("last_login_at", now).to_owned();
-        if !self.change_account(&tx, login, &account).await? {
-            return Err(refused());
+        for _ in 0..PASSWORD_ATTEMPTS {
+            let known = match normalized_email(email) {
+                Ok(email) => {
+                    Entity::find().filter(Column::Email.eq(email)).one(self.db.pool()).await?
+                }
+                Err(_) => None,
+            };
+            let hash = known.as_ref().map(|account| account.password_hash.clone());
+            let check = self.passwords.verify(password.clone(), hash).await?;
+            let account = known
+                .filter(|account| check != Check::Wrong && account.is_active)
+                .ok_or_else(refused)?;
+            let new_hash = match check {
+                Check::Outdated => Some(self.passwords.hash(password.clone()).await?),
+                _ => None,
+            };
+            let tx = self.db.begin_write().await?;
+            let now = db::now(&tx).await?;
+            let mut login = Query::update();
+            login.table("account").value("last_login_at", now);
+            if let Some(hash) = &new_hash {
+                login.value("password_hash", hash.as_str());
+            }
+            if !self.change_account(&tx, login, &account).await? {
+                continue;
+            }
+            let account = Account {
+                last_login_at: Some(now),
+                password_hash: new_hash.unwrap_or(account.password_hash),
+                ..account
+            };
+            let token = self.begin_session(&tx, account.id, now).await?;
+            tx.commit().await?;
+            return Ok((token, account));
         }
-        let token = self.begin_session(&tx, account.id, now).await?;
-        tx.commit().await?;
-        Ok((token, account))
+        Err(refused())
     }
 
     /// Changes an account whose password was checked, unless it was changed since: a session that
@@ -205,26 +184,31 @@ impl Auth {
         current: String,
         new: String,
     ) -> Result<(String, Account), Error> {
-        let account = self.account(caller.account).await?.ok_or_else(Error::unauthenticated)?;
         check_password(&new)?;
-        if !self.passwords.verify(current, Some(account.password_hash.clone())).await? {
-            return Err(Error::bad_input("currentPassword: is wrong"));
+        let wrong = || Error::bad_input("currentPassword: is wrong");
+        for _ in 0..PASSWORD_ATTEMPTS {
+            let account = self.account(caller.account).await?.ok_or_else(Error::unauthenticated)?;
+            let hash = account.password_hash.clone();
+            if self.passwords.verify(current.clone(), Some(hash)).await? == Check::Wrong {
+                return Err(wrong());
+            }
+            let password_hash = self.passwords.hash(new.clone()).await?;
+            let tx = self.db.begin_write().await?;
+            let now = db::now(&tx).await?;
+            let change = Query::update()
+                .table("account")
+                .values([("password_hash", password_hash.into()), ("updated_at", now.into())])
+                .to_owned();
+            if !self.change_account(&tx, change, &account).await? {
+                continue;
+            }
+            let account = Account { updated_at: now, ..account };
+            end_sessions(&tx, account.id).await?;
+            let token = self.begin_session(&tx, account.id, now).await?;
+            tx.commit().await?;
+            return Ok((token, account));
         }
-        let password_hash = self.passwords.hash(new).await?;
-        let tx = self.db.begin_write().await?;
-        let now = db::now(&tx).await?;
-        let change = Query::update()
-            .table("account")
-            .values([("password_hash", password_hash.into()), ("updated_at", now.into())])
-            .to_owned();
-        if !self.change_account(&tx, change, &account).await? {
-            return Err(Error::bad_input("currentPassword: is wrong"));
-        }
-        let account = Account { updated_at: now, ..account };
-        end_sessions(&tx, account.id).await?;
-        let token = self.begin_session(&tx, account.id, now).await?;
-        tx.commit().await?;
-        Ok((token, account))
+        Err(wrong())
     }
 
     /// Ends the caller's session, or all of theirs.
@@ -345,7 +329,8 @@ pub struct Profile {
     pub profile_image_url: Option<Option<String>>,
 }
 
-fn check_line(name: &str, text: String) -> Result<String, Error> {
+/// A line that an account says of its person.
+pub fn check_line(name: &str, text: String) -> Result<String, Error> {
     if text.chars().count() > limits::LINE || text.chars().any(char::is_control) {
         let message = format!("{name}: must be one line of at most {} characters", limits::LINE);
         return Err(Error::bad_input(message));
@@ -362,7 +347,8 @@ async fn end_sessions<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<(), E
     Ok(())
 }
 
-fn normalized_email(email: &str) -> Result<String, Error> {
+/// Lower case, and checked.
+pub fn normalized_email(email: &str) -> Result<String, Error> {
     let email = email.trim().to_lowercase();
     let well_formed = email.len() <= limits::EMAIL
         && !email.chars().any(|c| c.is_control() || c.is_whitespace())

@@ -48,6 +48,8 @@ pub struct Change {
     pub client_time: Millis,
     /// It was made without knowing a version: it overwrites what it finds.
     pub is_blind: bool,
+    /// Of an import.
+    pub past: Option<Past>,
     /// The fields that were given.
     pub edit: BTreeMap<usize, Value>,
 }
@@ -81,6 +83,18 @@ pub enum Origin {
     OneRow,
     /// The server itself, which may write every field.
     Server,
+    /// What another backend held. The operator vouches for it: every field may be written, rows come
+    /// with their past, and may refer to what their sender cannot see.
+    Import,
+}
+
+/// What is told of a row that was made elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// None: the sender.
+    pub created_by: Option<Uuid>,
+    pub created_at: Millis,
+    pub updated_at: Millis,
 }
 
 /// What reading an item depends on besides the item.
@@ -189,16 +203,18 @@ fn read_change(
     let mut edit = BTreeMap::new();
     if operation != Operation::Delete {
         for (name, value) in json {
-            if matches!(
-                name.as_str(),
-                "id" | "operation" | "syncVersion" | "clientTimestamp" | "operationId"
-            ) {
-                continue;
+            match name.as_str() {
+                "id" | "operation" | "syncVersion" | "clientTimestamp" | "operationId" => continue,
+                "createdBy" | "createdAt" | "updatedAt" if reading.origin == Origin::Import => {
+                    continue;
+                }
+                _ => {}
             }
             let field = kind
                 .find(name)
                 .filter(|field| {
-                    kind.fields[*field].writer == Writer::Device || reading.origin == Origin::Server
+                    kind.fields[*field].writer == Writer::Device
+                        || matches!(reading.origin, Origin::Server | Origin::Import)
                 })
                 .ok_or_else(|| invalid(&format!("{name}: {} has no such field", kind.name())))?;
             edit.insert(field, kind.fields[field].take(value)?);
@@ -211,8 +227,32 @@ fn read_change(
         base_version,
         client_time: client_time.clamp(0, reading.now.max(0)),
         is_blind,
+        past: read_past(json, reading)?,
         edit,
     })
+}
+
+fn read_past(json: &Map<String, Json>, reading: Reading) -> Result<Option<Past>, Refusal> {
+    if reading.origin != Origin::Import {
+        return Ok(None);
+    }
+    let invalid = |message: &str| Refusal::new(ErrorCode::Validation, message);
+    let text = |name: &str| json.get(name).filter(|value| !value.is_null()).map(Json::as_str);
+    let created_by = match text("createdBy") {
+        None => None,
+        Some(id) => {
+            Some(id.and_then(parse_id).ok_or_else(|| invalid("createdBy: must be a UUID"))?)
+        }
+    };
+    let time = |name: &str| match text(name) {
+        None => Ok(None),
+        Some(time) => time.and_then(parse_time).map(Some).ok_or_else(|| {
+            invalid(&format!("{name}: must be an RFC 3339 date and time in the years 0001 to 9999"))
+        }),
+    };
+    let created_at = time("createdAt")?;
+    let updated_at = time("updatedAt")?.or(created_at).unwrap_or(reading.now);
+    Ok(Some(Past { created_by, created_at: created_at.unwrap_or(updated_at), updated_at }))
 }
 
 /// A tilde begins the keys that the server derives.

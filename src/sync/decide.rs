@@ -415,6 +415,7 @@ mod tests {
             base_version,
             client_time: NOW + 1,
             is_blind: false,
+            past: None,
             edit: edit
                 .iter()
                 .map(|(name, value)| (kind.field(name), Value::Text((*value).into())))

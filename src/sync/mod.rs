@@ -5,6 +5,7 @@
 //! a batch over what the database holds, [`cursor`] is what a device has seen. None of them knows a
 //! database, a clock or randomness. The shell around it reads, locks and writes, set by set.
 
+pub mod bury;
 pub mod change;
 pub mod check;
 pub mod conflict;

@@ -19,6 +19,8 @@ pub struct World {
     /// By the database's clock.
     pub now: Millis,
     pub policy: Strategy,
+    /// Rows may refer to what the sender cannot see.
+    pub is_import: bool,
     /// The caller's memberships, ended ones included, by scope.
     pub memberships: HashMap<Uuid, Membership>,
     /// The locked scopes.
@@ -56,6 +58,7 @@ impl World {
             sender,
             now,
             policy: Strategy::Manual,
+            is_import: false,
             memberships: super::scope::memberships(seen),
             scopes: HashMap::new(),
             rows: HashMap::new(),
@@ -551,7 +554,7 @@ impl Planner {
                 self.check(&content)?;
                 match self.place(key, content, None) {
                     Ok((content, scope)) => {
-                        self.create(key, content, scope, change.client_time);
+                        self.create(key, content, scope, change);
                         Ok(Verdict::Successful { id: key.1, version: 1 })
                     }
                     Err(trouble) => self.open_for_parent(item, change, base, trouble),
@@ -612,7 +615,7 @@ impl Planner {
                             return Ok(self.open(item, change, base, conflict, &fields));
                         };
                         self.copies.insert(copy_key, key.1);
-                        self.create(copy_key, content, scope, change.client_time);
+                        self.create(copy_key, content, scope, change);
                         let state = ChainState::Copied { conflict: id, copy };
                         self.chains.insert(key, Chain { state, base: 1 });
                         let state = ChainState::Applied;
@@ -786,6 +789,7 @@ impl Planner {
             // Whoever it belonged to: a device that has not heard of the deletion still sends it.
             Some(row) if !row.is_live() => Ok(false),
             Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(true),
+            Some(_) if self.world.is_import => Ok(true),
             _ => refuse(
                 ErrorCode::NotFound,
                 format!("{name}: there is no {} {}", key.0.name(), key.1),
@@ -869,9 +873,10 @@ impl Planner {
         found
     }
 
-    fn create(&mut self, key: Key, content: Content, scope: Uuid, client_time: Millis) {
+    fn create(&mut self, key: Key, content: Content, scope: Uuid, change: &Change) {
         let Sender { account, device } = self.world.sender;
         let now = self.world.now;
+        let client_time = change.client_time;
         self.touch(key);
         if content.kind.kind().home == Home::Itself {
             self.plan.new_scopes.push(scope);
@@ -890,9 +895,9 @@ impl Planner {
             last_sync_attempt: Some(now),
             sync_error: None,
             conflict: None,
-            created_by: account,
-            created_at: now,
-            updated_at: now,
+            created_by: change.past.and_then(|past| past.created_by).unwrap_or(account),
+            created_at: change.past.map_or(now, |past| past.created_at),
+            updated_at: change.past.map_or(now, |past| past.updated_at),
             deleted_at: None,
             deleted_root: None,
             content,

@@ -239,7 +239,7 @@ fn needed_scopes(world: &World) -> BTreeSet<Uuid> {
     world
         .rows
         .values()
-        .filter(|row| visible(&row.scope) || carried.contains(&row.key()))
+        .filter(|row| world.is_import || visible(&row.scope) || carried.contains(&row.key()))
         .map(|row| row.scope)
         .chain(world.open.values().map(|(conflict, _)| conflict.scope).filter(visible))
         .collect()
@@ -264,6 +264,7 @@ impl Loader<'_> {
         let seen = scope::seen_by(tx, batch.sender.account).await?;
         let mut world = World::empty(batch.sender, now, &seen);
         world.policy = batch.policy;
+        world.is_import = batch.origin == Origin::Import;
         let mut loader = Loader { tx, world };
         loader.receipts(batch, items).await?;
         let fresh: Vec<&Item> = items

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -13,6 +13,22 @@ pub struct Process {
     child: Child,
     log: watch::Receiver<String>,
     _folder: Option<tempfile::TempDir>,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Finished {
+    /// What it printed, if it succeeded and complained about nothing.
+    pub fn printed(self) -> String {
+        assert!(self.status.success() && self.err.is_empty(), "{self:?}");
+        self.out
+    }
 }
 
 /// Far more than a slow machine needs; only a test that fails waits for it.
@@ -51,6 +67,30 @@ impl Process {
             }
         });
         Process { child, log, _folder: None }
+    }
+
+    /// Runs a command to its end, with this on its standard input.
+    pub async fn run(arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Finished {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
+            .args(arguments)
+            .current_dir(std::env::temp_dir())
+            .env_clear()
+            .env("NO_COLOR", "1")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("cairn starts");
+        let mut stdin = child.stdin.take().expect("its standard input");
+        // It may end without having read all of it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+        let output = output.expect("it ends").expect("it can be waited for");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Finished { status: output.status, out: text(output.stdout), err: text(output.stderr) }
     }
 
     /// Starts the server on a free port, and gives its URL.
