@@ -86,7 +86,8 @@ pub fn pull_query() -> String {
                 .iter()
                 .map(|field| match field.outputs {
                     Some([first, ..]) => format!("{}: {first} ", field.name),
-                    _ => format!("{} ", field.name),
+                    Some([]) => String::new(),
+                    None => format!("{} ", field.name),
                 })
                 .collect();
             let list = kind.list;
