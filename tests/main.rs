@@ -6,6 +6,7 @@ mod accounts;
 mod bad_input;
 mod decision_table;
 mod end_to_end;
+mod erase;
 mod files_store;
 mod g01_nothing_skipped;
 mod g04_filters;
