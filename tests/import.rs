@@ -139,6 +139,15 @@ both! {
         tags.sort_unstable();
         assert_eq!(tags, ["hut", "rain"]);
 
+        // A file lies in the space of who made its row.
+        let files = entity::attachment::Entity::find().all(app.db().pool()).await.expect("files");
+        let mut owners: Vec<(&str, bool)> = Vec::new();
+        for file in &files {
+            owners.push((&file.name, file.account_id == bob.account().await));
+        }
+        owners.sort_unstable();
+        assert_eq!(owners, [("gpx/ascent.gpx", false), ("media/soup-small.jpg", true), ("media/soup.jpg", true)]);
+
         // Members see the trip in their role.
         bob.pull().await;
         assert!(bob.row("Trip", alps).is_some() && bob.row("Trip", id_of("Trip", "name", "Coast")).is_some());
