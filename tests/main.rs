@@ -21,5 +21,6 @@ mod g14_delete_against_update;
 mod g15_clocks;
 mod g16_nobody_elses_rows;
 mod http;
+mod import;
 mod schema;
 mod statements;

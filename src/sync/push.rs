@@ -271,7 +271,10 @@ impl Loader<'_> {
             .iter()
             .filter(|item| !loader.world.receipts.contains_key(&item.operation_key))
             .collect();
-        loader.files(&fresh).await?;
+        // What an import names lies in the space of who made the row: nobody has looked there.
+        if batch.origin != Origin::Import {
+            loader.files(&fresh).await?;
+        }
         let targets = loader.targets(&fresh).await?;
         loader.missing(&fresh, &targets).await?;
         let below = loader.descendants(&fresh).await?;
@@ -843,7 +846,7 @@ async fn write_attachments(
         }
     }
     let mut models: BTreeMap<(Uuid, String, String), Model> = BTreeMap::new();
-    for Attachment { key, field, name, copied_from } in &plan.attachments {
+    for Attachment { key, field, name, copied_from, named_by } in &plan.attachments {
         let field = key.0.kind().fields[*field].name.clone();
         let original = copied_from.map(|id| (id, field.clone(), name.clone()));
         let owner = original.and_then(|original| owners.get(&original).copied());
@@ -852,7 +855,7 @@ async fn write_attachments(
             field: field.clone(),
             name: name.clone(),
             kind: key.0.name().into(),
-            account_id: owner.unwrap_or(account),
+            account_id: owner.or(*named_by).unwrap_or(account),
             at: now,
         };
         models.insert((key.1, field, name.clone()), model);
