@@ -10,14 +10,14 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::auth::{Auth, Signer};
-use crate::config::{Config, limits};
+use crate::config::{Config, FilesConfig, limits};
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
 use crate::files::Files;
 use crate::graphql::{self, Services};
 use crate::http;
 use crate::sync::cursor::Sealer;
-use crate::sync::gc;
+use crate::sync::{file, gc};
 use crate::throttle::Throttle;
 
 /// A server that is ready to run.
@@ -52,9 +52,7 @@ impl App {
         };
         let epoch = epoch(&db).await?;
         let cursor_key = setting(&db, CURSOR_KEY, random).await?;
-        let files_key = setting(&db, FILES_KEY, random).await?;
-        let files = Files::new(&config.files, files_key.as_bytes())
-            .map_err(|problem| Error::new(Code::Unavailable, problem))?;
+        let files = open_files(&db, &config.files).await?;
         let session = Duration::from_secs(u64::from(config.token_days) * 86_400);
         let services = Arc::new(Services {
             db: db.clone(),
@@ -83,7 +81,12 @@ impl App {
     ) -> std::io::Result<()> {
         let files = self.services.files.clone();
         let router = http::router(self.api, self.services, &self.config);
-        let cleaner = tokio::spawn(clean_daily(self.db.clone(), files, self.config.retention()));
+        let cleaner = tokio::spawn(clean_daily(
+            self.db.clone(),
+            files,
+            self.config.retention(),
+            self.config.files.grace(),
+        ));
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
             shutdown.await;
@@ -115,6 +118,12 @@ impl App {
 /// Brings the schema up to date.
 pub async fn migrate(db: &Db) -> Result<(), Error> {
     migration::Migrator::up(db.pool(), None).await.map_err(Error::from)
+}
+
+/// Opens the file store of a database. The error's sentence is for the operator.
+pub async fn open_files(db: &Db, config: &FilesConfig) -> Result<Files, Error> {
+    let key = setting(db, FILES_KEY, random).await?;
+    Files::new(config, key.as_bytes()).map_err(|problem| Error::new(Code::Unavailable, problem))
 }
 
 /// The database's timeline.
@@ -151,7 +160,7 @@ fn random() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
-async fn clean_daily(db: Db, files: Files, retention: Duration) {
+async fn clean_daily(db: Db, files: Files, retention: Duration, grace: Duration) {
     let mut day = tokio::time::interval(Duration::from_secs(86_400));
     day.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -161,6 +170,13 @@ async fn clean_daily(db: Db, files: Files, retention: Duration) {
             Err(error) => tracing::warn!(
                 error = error.message,
                 "the clean-up failed; it will be tried tomorrow"
+            ),
+        }
+        match file::clean_up(&db, &files, retention, grace).await {
+            Ok(removed) => tracing::info!(?removed, "cleaned up files"),
+            Err(error) => tracing::warn!(
+                error = error.message,
+                "files could not be cleaned up; it will be tried tomorrow"
             ),
         }
         match files.tidy().await {

@@ -49,6 +49,10 @@ pub struct FilesConfig {
     #[arg(long, env = "FILES_QUOTA", default_value_t = 20_480)]
     pub files_quota: u32,
 
+    /// Hours after which a file that no row names is removed.
+    #[arg(long, env = "FILES_GRACE_HOURS", default_value_t = 72)]
+    pub files_grace_hours: u32,
+
     /// How clients reach this server: http(s)://host. Without it, http:// and the request's Host.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
@@ -76,6 +80,12 @@ pub struct FilesConfig {
     /// The bucket is part of the host's name, not of the path.
     #[arg(long, env = "AWS_VIRTUAL_HOSTED_STYLE_REQUEST", value_parser = BoolishValueParser::new(), default_value = "false", num_args = 0..=1, default_missing_value = "true")]
     pub aws_virtual_hosted_style_request: bool,
+}
+
+impl FilesConfig {
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(u64::from(self.files_grace_hours) * 3600)
+    }
 }
 
 /// What the server needs.

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cairn::app::{self, App};
-use cairn::config::{Config, DatabaseConfig};
+use cairn::config::{Config, DatabaseConfig, FilesConfig};
 use cairn::db::Db;
 use cairn::error::Error;
 use cairn::graphql;
 use cairn::kinds::EntityType;
-use cairn::sync::{check, gc, restore};
+use cairn::sync::{check, file, gc, restore};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -37,7 +37,12 @@ enum Command {
     /// Print the API's schema in GraphQL's definition language.
     Schema,
     /// Remove what is past its retention. The server does it by itself once a day.
-    Gc(Retained),
+    Gc {
+        #[command(flatten)]
+        retained: Retained,
+        #[command(flatten)]
+        files: Box<FilesConfig>,
+    },
     /// Verify every invariant of a database that nobody is writing to.
     Check(Retained),
     /// Bring a deleted row back, with everything that its deletion took along.
@@ -48,7 +53,7 @@ enum Command {
         kind: String,
         id: Uuid,
     },
-    /// List and make accounts, and reset their passwords.
+    /// List, make and erase accounts, and reset their passwords.
     #[command(subcommand)]
     Account(commands::account::Action),
     /// Take over a dump of an older backend. It can be stopped at any moment and run again.
@@ -96,7 +101,7 @@ async fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Migrate(database)) => migrate(&database).await,
-        Some(Command::Gc(retained)) => collect(&retained).await,
+        Some(Command::Gc { retained, files }) => collect(&retained, &files).await,
         Some(Command::Check(retained)) => verify(&retained).await,
         Some(Command::Restore { database, kind, id }) => restore(&database, &kind, id).await,
         Some(Command::Account(action)) => commands::account::run(action).await,
@@ -154,14 +159,18 @@ async fn migrate(database: &DatabaseConfig) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn collect(retained: &Retained) -> Outcome {
+async fn collect(retained: &Retained, config: &FilesConfig) -> Outcome {
     let db = connect(&retained.database).await?;
+    let files = app::open_files(&db, config).await.map_err(sentence)?;
     let removed = gc::clean_up(&db, retained.retention()).await.map_err(sentence)?;
     let gc::Removed { tombstones, deletions, receipts, conflicts, revisions, ticks, sessions } =
         removed;
+    let removed = file::clean_up(&db, &files, retained.retention(), config.grace());
+    let file::Removed { files, attachments } = removed.await.map_err(sentence)?;
     println!(
         "removed {tombstones} tombstones, {deletions} deletions, {receipts} receipts, \
-         {conflicts} conflicts, {revisions} revisions, {ticks} ticks, {sessions} sessions"
+         {conflicts} conflicts, {revisions} revisions, {ticks} ticks, {sessions} sessions, \
+         {files} files, {attachments} names of files"
     );
     Ok(ExitCode::SUCCESS)
 }

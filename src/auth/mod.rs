@@ -211,6 +211,15 @@ impl Auth {
         Err(wrong())
     }
 
+    /// Refuses a wrong password.
+    pub async fn check_password_of(&self, account: Uuid, password: String) -> Result<(), Error> {
+        let account = self.account(account).await?.ok_or_else(Error::unauthenticated)?;
+        match self.passwords.verify(password, Some(account.password_hash)).await? {
+            Check::Wrong => Err(Error::bad_input("password: is wrong")),
+            Check::Right | Check::Outdated => Ok(()),
+        }
+    }
+
     /// Ends the caller's session, or all of theirs.
     pub async fn logout(&self, caller: Caller, everywhere: bool) -> Result<(), Error> {
         if everywhere {

@@ -4,9 +4,11 @@
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
+use cairn::app;
 use cairn::auth::{Account, Hasher, accounts};
-use cairn::config::DatabaseConfig;
+use cairn::config::{DatabaseConfig, FilesConfig};
 use cairn::kinds::rfc3339;
+use cairn::sync::erase::erase;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
@@ -28,6 +30,19 @@ pub enum Action {
     Create(Subject),
     /// Give an account another password, the first line of the standard input, and end its sessions.
     ResetPassword(Subject),
+    /// Erase an account with what is its alone, files included. Trips that others edit, too, go to
+    /// the one of them who has been in it longest.
+    Delete {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        files: Box<FilesConfig>,
+        /// The address that the account logs in with.
+        email: String,
+        /// Needed: there is no way back.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Args)]
@@ -51,6 +66,9 @@ pub async fn run(action: Action) -> Outcome {
         Action::List { database, json } => list(&database, json).await,
         Action::Create(subject) => create(subject).await,
         Action::ResetPassword(subject) => reset_password(subject).await,
+        Action::Delete { database, files, email, yes } => {
+            delete(&database, &files, &email, yes).await
+        }
     }
 }
 
@@ -119,6 +137,18 @@ async fn reset_password(subject: Subject) -> Outcome {
     if generate {
         println!("the password is {password}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn delete(database: &DatabaseConfig, files: &FilesConfig, email: &str, yes: bool) -> Outcome {
+    let db = connect(database).await?;
+    let account = accounts::find(&db, email).await.map_err(sentence)?;
+    if !yes {
+        return Err(format!("this erases {email} for good; say --yes"));
+    }
+    let files = app::open_files(&db, files).await.map_err(sentence)?;
+    erase(&db, &files, account.id).await.map_err(sentence)?;
+    println!("{email} is gone");
     Ok(ExitCode::SUCCESS)
 }
 

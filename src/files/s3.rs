@@ -28,6 +28,7 @@ impl S3 {
             files_dir: _,
             files_url: _,
             files_quota: _,
+            files_grace_hours: _,
             public_url: _,
             aws_endpoint_url,
             aws_region,

@@ -17,7 +17,7 @@ use super::shapes::{
 use super::types::DateTime;
 use super::{caller, public, services, uuid};
 use crate::error::{Code, Error};
-use crate::kinds::{EntityType, parse_id, rfc3339};
+use crate::kinds::{EntityType, rfc3339};
 use crate::sync::change::{Origin, RawItem, Refusal};
 use crate::sync::conflict::Conflict;
 use crate::sync::plan::Verdict;
@@ -43,7 +43,7 @@ impl AppQuery {
 
     /// The memories of one trip, or of all, by their date.
     async fn memories(&self, ctx: &Context<'_>, trip_id: Option<ID>) -> Result<Memories> {
-        let trip = super::optional_uuid("tripId", trip_id)?;
+        let trip = super::optional_uuid(ctx, "tripId", trip_id)?;
         Ok(Memories::read(View::of(ctx).await?, trip).await?)
     }
 
@@ -60,7 +60,7 @@ impl AppQuery {
         trip_id: Option<ID>,
         query: String,
     ) -> Result<Memories> {
-        let trip = super::optional_uuid("tripId", trip_id)?;
+        let trip = super::optional_uuid(ctx, "tripId", trip_id)?;
         let view = View::of(ctx).await?;
         let db = view.services.db.pool();
         let rows = search::memories(db, view.account, &view.seen, trip, &query).await?;
@@ -94,7 +94,7 @@ impl AppQuery {
 
     /// The tracks and routes of a trip.
     async fn gpx_tracks_by_trip(&self, ctx: &Context<'_>, trip_id: ID) -> Result<GPXTracks> {
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         Ok(GPXTracks::read(View::of(ctx).await?, Some(trip)).await?)
     }
 
@@ -109,7 +109,7 @@ async fn read<const KIND: usize>(
     name: &str,
     id: &str,
 ) -> Result<Option<Node<KIND>>> {
-    let id = id_of(name, id)?;
+    let id = uuid(ctx, name, id)?;
     Ok(Node::read(View::of(ctx).await?, id).await?)
 }
 
@@ -220,7 +220,7 @@ impl AppMutation {
         memory_id: ID,
         id: ID,
     ) -> Result<Option<BucketListItem>> {
-        let (memory, id) = (uuid("memoryId", &memory_id)?, uuid("id", &id)?);
+        let (memory, id) = (uuid(ctx, "memoryId", &memory_id)?, uuid(ctx, "id", &id)?);
         let view = View::of(ctx).await?;
         let Some(item) = view.row(EntityType::BucketListItem, id).await? else { return Ok(None) };
         if view.row(EntityType::Memory, memory).await?.is_none() {
@@ -255,11 +255,6 @@ impl AppMutation {
     }
 }
 
-/// An id, whether its type in the schema is `ID` or `String`.
-fn id_of(name: &str, id: &str) -> Result<Uuid> {
-    parse_id(id).ok_or_else(|| public(Error::bad_input(format!("{name}: must be a UUID"))))
-}
-
 /// Creates a row, or finds the one that the same creation made before.
 pub async fn create<const KIND: usize>(
     ctx: &Context<'_>,
@@ -282,7 +277,7 @@ pub async fn update<const KIND: usize>(
     // The app sends null for what it has nothing to say about.
     let clears = |name: &str| kind.find(name).is_some_and(|field| kind.fields[field].nullable);
     fields.retain(|name, value| !value.is_null() || clears(name));
-    fields.insert("id".into(), json!(id_of("id", id)?));
+    fields.insert("id".into(), json!(uuid(ctx, "id", id)?));
     fields.insert("operation".into(), json!(Operation::Update.name()));
     fields.insert("operationId".into(), json!(Uuid::new_v4()));
     write(ctx, fields).await
@@ -312,7 +307,7 @@ async fn write<const KIND: usize>(
 
 async fn delete(ctx: &Context<'_>, kind: EntityType, id: &str) -> Result<bool> {
     let mut fields = Map::new();
-    fields.insert("id".into(), json!(id_of("id", id)?));
+    fields.insert("id".into(), json!(uuid(ctx, "id", id)?));
     fields.insert("operation".into(), json!(Operation::Delete.name()));
     fields.insert("operationId".into(), json!(Uuid::new_v4()));
     push(ctx, Origin::OneRow, kind, fields).await?;

@@ -130,8 +130,8 @@ impl FileQuery {
         gpx_track_ids: Option<Vec<ID>>,
         #[graphql(desc = "Seconds: 1 to 604,800; default 3,600.")] expires_in: Option<i32>,
     ) -> Result<FileSyncResponse> {
-        let expires = expiry(expires_in)?;
         let view = View::of(ctx).await?;
+        let expires = expiry(expires_in)?;
         let db = view.services.db.pool();
         let mut download_urls = Vec::new();
         for (kind, ids) in
@@ -164,7 +164,7 @@ impl FileQuery {
 
     /// The points of a trip that were recorded on the way, by their times.
     async fn route_points(&self, ctx: &Context<'_>, trip_id: ID) -> Result<RoutePoints> {
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         let view = View::of(ctx).await?;
         if view.row(EntityType::Trip, trip).await?.is_none() {
             return Ok(RoutePoints(Vec::new()));
@@ -205,7 +205,7 @@ impl FileMutation {
         content_type: String,
         trip_id: ID,
     ) -> Result<PresignedUrlResponse> {
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         let view = View::of(ctx).await?;
         if view.row(EntityType::Trip, trip).await?.is_none() {
             return Err(public(not_there(EntityType::Trip)));
@@ -233,9 +233,9 @@ impl FileMutation {
         upload_requests: Vec<UploadRequest>,
         #[graphql(desc = "Seconds: 1 to 604,800; default 3,600.")] expires_in: Option<i32>,
     ) -> Result<BulkUploadResponse> {
+        let view = View::of(ctx).await?;
         let expires = expiry(expires_in)?;
         check_count(upload_requests.len())?;
-        let view = View::of(ctx).await?;
         let services = &view.services;
         let mut expected = Vec::with_capacity(upload_requests.len());
         let mut upload_urls = Vec::with_capacity(upload_requests.len());
@@ -276,9 +276,9 @@ impl FileMutation {
         entity_type: String,
         object_name: String,
     ) -> Result<bool> {
-        let kind = kind_of(&entity_type)?;
-        let id = uuid("entityId", &entity_id)?;
         let view = View::of(ctx).await?;
+        let kind = kind_of(&entity_type)?;
+        let id = uuid(ctx, "entityId", &entity_id)?;
         let services = &view.services;
         let own = Key::new(view.account, &object_name)?;
         let row = view.row(kind, id).await?;
@@ -346,7 +346,7 @@ impl FileMutation {
         trip_id: ID,
         object_name: String,
     ) -> Result<GPXTrack> {
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         let view = View::of(ctx).await?;
         let kind = GPXTrack::KIND;
         let tracks = view.list(kind, Some(trip)).await?;
@@ -370,7 +370,7 @@ impl FileMutation {
         points: Vec<RoutePointInput>,
         trip_id: ID,
     ) -> Result<RoutePoints> {
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         let account = caller(ctx)?.account;
         let mut read = Vec::with_capacity(points.len());
         for (at, RoutePointInput(fields)) in points.into_iter().enumerate() {

@@ -26,6 +26,7 @@ use crate::files::Files;
 use crate::kinds::{self, parse_id};
 use crate::sync::change::Origin;
 use crate::sync::cursor::{Filter, Sealer};
+use crate::sync::erase::erase;
 use crate::sync::plan::Verdict;
 use crate::sync::pull::{self, ConflictQuery};
 use crate::sync::push::{self, Batch};
@@ -116,12 +117,14 @@ fn caller(ctx: &Context<'_>) -> Result<Caller> {
     }
 }
 
-fn uuid(name: &str, id: &ID) -> Result<Uuid> {
+/// An id, whether its type in the schema is `ID` or `String`. Who has no token learns nothing of it.
+fn uuid(ctx: &Context<'_>, name: &str, id: &str) -> Result<Uuid> {
+    caller(ctx)?;
     parse_id(id).ok_or_else(|| public(Error::bad_input(format!("{name}: must be a UUID"))))
 }
 
-fn optional_uuid(name: &str, id: Option<ID>) -> Result<Option<Uuid>> {
-    id.map(|id| uuid(name, &id)).transpose()
+fn optional_uuid(ctx: &Context<'_>, name: &str, id: Option<ID>) -> Result<Option<Uuid>> {
+    id.map(|id| uuid(ctx, name, &id)).transpose()
 }
 
 #[derive(MergedObject, Default)]
@@ -231,8 +234,8 @@ impl SyncQuery {
             id: None,
             kind: entity_type.map(|kind| kind.0),
             status: status.map(crate::sync::ConflictStatus::from),
-            scope: optional_uuid("tripId", trip_id)?,
-            after: optional_uuid("after", after)?,
+            scope: optional_uuid(ctx, "tripId", trip_id)?,
+            after: optional_uuid(ctx, "after", after)?,
             limit,
         };
         conflicts(ctx, account, &query).await
@@ -241,7 +244,7 @@ impl SyncQuery {
     /// One conflict.
     async fn conflict(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ConflictResult>> {
         let account = caller(ctx)?.account;
-        let id = Some(uuid("id", &id)?);
+        let id = Some(uuid(ctx, "id", &id)?);
         let query = ConflictQuery { id, limit: 1, ..ConflictQuery::default() };
         Ok(conflicts(ctx, account, &query).await?.pop())
     }
@@ -312,6 +315,16 @@ impl SyncMutation {
         Ok(true)
     }
 
+    /// Erases the account with what is the caller's alone, files included. Trips that others edit,
+    /// too, go to the one of them who has been in it longest.
+    async fn delete_account(&self, ctx: &Context<'_>, password: String) -> Result<bool> {
+        let services = services(ctx)?;
+        let account = caller(ctx)?.account;
+        services.auth.check_password_of(account, password).await?;
+        erase(&services.db, &services.files, account).await?;
+        Ok(true)
+    }
+
     /// Pushes a batch of edits, in one transaction. Each item gets exactly one verdict.
     async fn bulk_sync(
         &self,
@@ -328,7 +341,7 @@ impl SyncMutation {
         let services = services(ctx)?;
         let account = caller(ctx)?.account;
         let batch = Batch {
-            sender: Sender { account, device: optional_uuid("deviceId", device_id)? },
+            sender: Sender { account, device: optional_uuid(ctx, "deviceId", device_id)? },
             origin: Origin::Device,
             items: input.0,
             cursor: cursor.map(|text| services.sealer.open(&text, account)).transpose()?,

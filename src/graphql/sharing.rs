@@ -63,11 +63,11 @@ impl SharingQuery {
         ctx: &Context<'_>,
         trip_id: ID,
     ) -> Result<Vec<TripMembershipResponse>> {
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         let view = View::of(ctx).await?;
         let Some(row) = view.row(EntityType::Trip, trip).await? else { return Ok(Vec::new()) };
         let services = services(ctx)?;
-        let members = share::members(&services.db, trip).await?;
+        let members = share::members(services.db.pool(), trip).await.map_err(Error::from)?;
         let ids: Vec<Uuid> = members.iter().map(|member| member.account_id).collect();
         let group = Arc::new(Group::new(ids.clone()));
         let mut accounts: HashMap<Uuid, _> = services
@@ -108,7 +108,7 @@ impl SharingMutation {
         trip_id: ID,
     ) -> Result<TripMembership> {
         let by = caller(ctx)?.account;
-        let trip = uuid("tripId", &trip_id)?;
+        let trip = uuid(ctx, "tripId", &trip_id)?;
         let services = services(ctx)?;
         // Counted before anything is looked up: this is how one would find out who has an account.
         services.shares.check(by)?;
@@ -127,7 +127,7 @@ impl SharingMutation {
     /// True, too, for someone who is no member.
     async fn unshare_trip(&self, ctx: &Context<'_>, trip_id: ID, user_id: ID) -> Result<bool> {
         let by = By::Account(caller(ctx)?.account);
-        let (trip, account) = (uuid("tripId", &trip_id)?, uuid("userId", &user_id)?);
+        let (trip, account) = (uuid(ctx, "tripId", &trip_id)?, uuid(ctx, "userId", &user_id)?);
         share::revoke(&services(ctx)?.db, by, trip, account).await?;
         Ok(true)
     }
@@ -141,7 +141,7 @@ impl SharingMutation {
         permission: Permission,
     ) -> Result<TripMembership> {
         let by = By::Account(caller(ctx)?.account);
-        let (trip, account) = (uuid("tripId", &trip_id)?, uuid("userId", &user_id)?);
+        let (trip, account) = (uuid(ctx, "tripId", &trip_id)?, uuid(ctx, "userId", &user_id)?);
         let role = Role::from(permission);
         share::change_role(&services(ctx)?.db, by, trip, account, role).await?;
         Ok(TripMembership { id: membership_id(trip, account).into(), role: role.into() })

@@ -211,7 +211,11 @@ fn write_segment(
     let all = segment.point_count as usize;
     // Every so-manieth, and the last.
     let step = all.div_ceil(limits::SEGMENT_POINTS).max(1);
-    let kept = if step == 1 { all } else { all.div_ceil(step) + usize::from((all - 1) % step > 0) };
+    let kept = if step == 1 {
+        all
+    } else {
+        all.div_ceil(step) + usize::from(!(all - 1).is_multiple_of(step))
+    };
     node::object(out, selected.iter().map(|field| (field, field)), |out, field| {
         match field.name.as_str() {
             "id" => node::uuid(out, segment.id),

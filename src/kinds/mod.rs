@@ -91,7 +91,7 @@ pub struct Kind {
     pub created_again: Option<CreatedAgain>,
     /// Reads the awaited file, where the server fills in what devices cannot send: all fields that
     /// it writes come from the file then.
-    pub read_file: Option<fn(&[u8]) -> Result<FileContent, Invalid>>,
+    pub read_file: Option<ReadFile>,
     pub fields: Vec<Field>,
     pub relations: Vec<Relation>,
     /// What no single field can check. Called with complete content, whenever content changes.
@@ -117,6 +117,8 @@ pub struct FileContent {
     pub values: Vec<(usize, Value)>,
     pub segments: Vec<gpx::Segment>,
 }
+
+pub type ReadFile = fn(&[u8]) -> Result<FileContent, Invalid>;
 
 /// What becomes of a row that its owner creates again, under the same label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

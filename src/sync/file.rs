@@ -4,10 +4,12 @@
 //! A row's file lies in the space of the account that named it. That someone names another's object
 //! in a row of theirs gives them nothing: it would have to be in their own space.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use entity::file::{Column, Entity, Model};
 use entity::{Millis, attachment, track_segment};
+use futures_util::TryStreamExt;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
@@ -27,7 +29,7 @@ use crate::db::{self, Db};
 use crate::error::{Code, Error};
 use crate::files::{Files, Key};
 use crate::gpx;
-use crate::kinds::{FileContent, Invalid, Value};
+use crate::kinds::{FileContent, Invalid, ReadFile, Value};
 
 /// Notes that an account was given a URL to upload an object. LIMIT, if it has no room left.
 pub async fn expect(
@@ -268,7 +270,7 @@ pub async fn arrive(db: &Db, files: &Files, row: &Row, quota: u64) -> Result<Arr
 async fn read_file(
     files: &Files,
     key: &Key,
-    read: fn(&[u8]) -> Result<FileContent, Invalid>,
+    read: ReadFile,
 ) -> Result<Result<FileContent, Invalid>, Error> {
     static PLACES: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(limits::FILES_READ);
     let place = PLACES.acquire().await.map_err(Error::internal)?;
@@ -379,4 +381,147 @@ async fn write_segments(
         store::insert::<Entity, _>(tx, vec![model]).await?;
     }
     Ok(())
+}
+
+// ── The clean-up ─────────────────────────────────────────────────────────────────────────────
+
+/// What a clean-up of files removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub files: u64,
+    pub attachments: u64,
+}
+
+/// Removes files that no row has named for a while: `grace` after they were uploaded or could have
+/// been. What rows named once, or would name if a conflict were decided otherwise, stays for the
+/// retention. Safe to run at any time, and twice at once.
+pub async fn clean_up(
+    db: &Db,
+    files: &Files,
+    retention: Duration,
+    grace: Duration,
+) -> Result<Removed, Error> {
+    let now = db::now(db.pool()).await?;
+    let attachments = forget_attachments(db, now - retention.as_millis() as Millis).await?;
+    let before = now - grace.as_millis() as Millis;
+    let mut removed = Removed { files: 0, attachments };
+    loop {
+        let unnamed = unnamed(db, before).await?;
+        if unnamed.is_empty() {
+            break;
+        }
+        for file in unnamed {
+            // The database first: what is left in the store after a crash is found below.
+            Entity::delete_by_id((file.account_id, file.name.clone())).exec(db.pool()).await?;
+            if let Ok(key) = Key::new(file.account_id, &file.name) {
+                files.delete(&key).await?;
+            }
+            removed.files += 1;
+        }
+    }
+    for account in files.accounts().await? {
+        let mut stored = std::pin::pin!(files.list(account).try_chunks(CHUNK));
+        while let Some(some) = stored.try_next().await.map_err(|error| error.1)? {
+            let names: Vec<String> = some.iter().map(|(key, _)| key.name().to_owned()).collect();
+            let mut known: HashSet<String> = HashSet::new();
+            for among in store::in_lists(db.pool(), Column::Name, &names) {
+                let found = Entity::find().filter(among).filter(Column::AccountId.eq(account));
+                known.extend(found.all(db.pool()).await?.into_iter().map(|file| file.name));
+            }
+            for (key, stored) in some {
+                if !known.contains(key.name()) && stored.modified < before {
+                    files.delete(&key).await?;
+                    removed.files += 1;
+                }
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Objects that are looked at at once.
+const CHUNK: usize = 500;
+
+/// Files that no row names, last heard of before a time.
+async fn unnamed(db: &Db, before: Millis) -> Result<Vec<Model>, Error> {
+    let named = Query::select()
+        .expr(Expr::val(1))
+        .from("attachment")
+        .and_where(Expr::col(("attachment", "account_id")).equals(("file", "account_id")))
+        .and_where(Expr::col(("attachment", "name")).equals(("file", "name")))
+        .to_owned();
+    // An account names its picture by a URL that ends with the file's name, or by that alone.
+    let contains = r#""account"."profile_image_url" LIKE '%' || "file"."name" || '%'"#;
+    let portrait = Query::select()
+        .expr(Expr::val(1))
+        .from("account")
+        .and_where(Expr::col(("account", "id")).equals(("file", "account_id")))
+        .and_where(Expr::cust(contains))
+        .to_owned();
+    Ok(Entity::find()
+        .filter(Column::RequestedAt.lt(before))
+        .filter(
+            Expr::col(Column::UploadedAt).is_null().or(Expr::col(Column::UploadedAt).lt(before)),
+        )
+        .filter(Expr::exists(named).not())
+        .filter(Expr::exists(portrait).not())
+        .order_by_asc(Column::RequestedAt)
+        .limit(limits::GC_ROWS)
+        .all(db.pool())
+        .await?)
+}
+
+/// Forgets what rows named before a time and do not name any more. Gives how many.
+async fn forget_attachments(db: &Db, before: Millis) -> Result<u64, Error> {
+    use attachment::{Column, Entity};
+    let mut forgotten = 0;
+    let mut after = Uuid::nil();
+    loop {
+        let ids: Vec<Uuid> = Entity::find()
+            .select_only()
+            .distinct()
+            .column(Column::EntityId)
+            .filter(Column::At.lt(before))
+            .filter(Column::EntityId.gt(after))
+            .order_by_asc(Column::EntityId)
+            .limit(limits::GC_ROWS)
+            .into_tuple()
+            .all(db.pool())
+            .await?;
+        let Some(last) = ids.last() else { return Ok(forgotten) };
+        after = *last;
+        let mut named: HashSet<(Uuid, String, String)> = HashSet::new();
+        for kind in crate::kinds::all().filter(|kind| kind.files().next().is_some()) {
+            for row in store::rows_by_id(db.pool(), kind, &ids).await? {
+                for (at, _) in kind.files() {
+                    if let Some(name) = row.content.values[at].as_text() {
+                        named.insert((row.id, kind.fields[at].name.clone(), name.to_owned()));
+                    }
+                }
+            }
+        }
+        let mut disputed: HashSet<Uuid> = HashSet::new();
+        for among in store::in_lists(db.pool(), "entity_id", &ids) {
+            let open = Query::select()
+                .distinct()
+                .column("entity_id")
+                .from("conflict")
+                .and_where(among)
+                .and_where(Expr::col("status").eq(super::ConflictStatus::Open.name()))
+                .to_owned();
+            for row in db.pool().query_all(&open).await? {
+                disputed.insert(row.try_get_by_index(0).map_err(Error::from)?);
+            }
+        }
+        for among in store::in_lists(db.pool(), Column::EntityId, &ids) {
+            let old = Entity::find().filter(among).filter(Column::At.lt(before));
+            for model in old.all(db.pool()).await? {
+                let key = (model.entity_id, model.field, model.name);
+                if !named.contains(&key) && !disputed.contains(&key.0) {
+                    Entity::delete_by_id(key).exec(db.pool()).await?;
+                    forgotten += 1;
+                }
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Query, SelectStatemen
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
+use super::row::Row;
 use super::{ConflictStatus, scope, store};
 use crate::config::limits;
 use crate::db::{self, Db};
@@ -128,6 +129,15 @@ async fn bury(tx: &DatabaseTransaction, kind: &kinds::Kind, before: Millis) -> R
     let ids: Vec<Uuid> = candidates.iter().map(|row| row.id).collect();
     let mut rows = store::rows_by_id(tx, kind, &ids).await?;
     rows.retain(|row| row.deleted_at.is_some_and(|at| at < before) && row.conflict.is_none());
+    bury_rows(tx, kind, rows).await
+}
+
+/// Turns these tombstones of one kind into their ids. What hangs on rows besides rows goes, too.
+pub async fn bury_rows(
+    tx: &DatabaseTransaction,
+    kind: &kinds::Kind,
+    rows: Vec<Row>,
+) -> Result<u64, DbErr> {
     let graves = rows.iter().map(|row| entity::buried::Model {
         kind: kind.name().into(),
         entity_id: row.id,
@@ -135,11 +145,16 @@ async fn bury(tx: &DatabaseTransaction, kind: &kinds::Kind, before: Millis) -> R
         entered_seq: row.entered_seq,
         sync_version: row.version,
         created_by: row.created_by,
-        deleted_at: row.deleted_at.unwrap_or(before),
+        deleted_at: row.deleted_at.unwrap_or(row.updated_at),
     });
     store::upsert::<entity::buried::Entity, _>(tx, graves.collect()).await?;
     let mut removed = 0;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    for (table, column) in [("track_segment", "track_id"), ("route_point", "trip_id")] {
+        for among in store::in_lists(tx, column, &ids) {
+            tx.execute(&Query::delete().from_table(table).and_where(among).to_owned()).await?;
+        }
+    }
     for among in store::in_lists(tx, "id", &ids) {
         let delete = Query::delete().from_table(kind.table).and_where(among).to_owned();
         removed += tx.execute(&delete).await?.rows_affected();

@@ -11,6 +11,7 @@ pub mod check;
 pub mod conflict;
 pub mod cursor;
 pub mod decide;
+pub mod erase;
 pub mod file;
 pub mod gc;
 pub mod plan;

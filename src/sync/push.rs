@@ -274,8 +274,8 @@ impl Loader<'_> {
         loader.files(&fresh).await?;
         let targets = loader.targets(&fresh).await?;
         loader.missing(&fresh, &targets).await?;
-        loader.descendants(&fresh).await?;
-        loader.carriers(&fresh).await?;
+        let below = loader.descendants(&fresh).await?;
+        loader.carriers(&fresh, &below).await?;
         loader.open_conflicts(&targets).await?;
         loader.revisions(&fresh).await?;
         if let Some(cursor) = &batch.cursor {
@@ -423,8 +423,9 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Reads what hangs on rows that are to be deleted or moved.
-    async fn descendants(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+    /// Reads what hangs on rows that are to be deleted or moved, and gives its keys.
+    async fn descendants(&mut self, items: &[&Item]) -> Result<BTreeSet<Key>, DbErr> {
+        let mut below = BTreeSet::new();
         let mut level: BTreeSet<Key> = BTreeSet::new();
         let mut moves = false;
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
@@ -459,6 +460,7 @@ impl Loader<'_> {
                     }
                 }
             }
+            below.extend(next.iter().copied());
             level = next;
         }
         // What moves may come back to where it was.
@@ -473,7 +475,7 @@ impl Loader<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(below)
     }
 
     /// Reads a deleted row, what went with it, and what those hang on and carry.
@@ -497,15 +499,17 @@ impl Loader<'_> {
         self.rows(&keys).await
     }
 
-    /// Reads the rows that carry a row which is to be changed or deleted.
-    async fn carriers(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+    /// Reads the rows that carry a row which is to be changed or deleted; `below` hangs on those.
+    async fn carriers(&mut self, items: &[&Item], below: &BTreeSet<Key>) -> Result<(), DbErr> {
         let carried: BTreeSet<EntityType> =
             kinds::all().flat_map(Kind::refs).map(|(_, target)| target).collect();
         let mut targets: Vec<Uuid> = items
             .iter()
             .filter_map(|item| item.change.as_ref().ok())
-            .filter(|change| carried.contains(&change.entity_type))
-            .map(|change| change.id)
+            .map(|change| (change.entity_type, change.id))
+            .chain(below.iter().copied())
+            .filter(|(kind, _)| carried.contains(kind))
+            .map(|(_, id)| id)
             .filter(|id| carried.iter().any(|kind| self.world.rows.contains_key(&(*kind, *id))))
             .collect();
         targets.sort_unstable();

@@ -68,14 +68,25 @@ pub async fn revoke(db: &Db, by: By, trip: Uuid, account: Uuid) -> Result<(), Er
 }
 
 /// The members of a scope, those who came first first.
-pub async fn members(db: &Db, scope: Uuid) -> Result<Vec<Model>, Error> {
-    Ok(Entity::find()
+pub async fn members<C: ConnectionTrait>(db: &C, scope: Uuid) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
         .filter(Column::ScopeId.eq(scope))
         .filter(Column::RemovedAt.is_null())
         .order_by_asc(Column::GrantedAt)
         .order_by_asc(Column::AccountId)
-        .all(db.pool())
-        .await?)
+        .all(db)
+        .await
+}
+
+/// The live row that is the scope itself; an account's own scope has none.
+pub async fn root<C: ConnectionTrait>(db: &C, scope: Uuid) -> Result<Option<Row>, DbErr> {
+    for kind in kinds::all().filter(|kind| kind.home == Home::Itself) {
+        let found = store::rows_by_id(db, kind, &[scope]).await?;
+        if let Some(row) = found.into_iter().find(Row::is_live) {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }
 
 /// What a membership goes by in the API.
@@ -111,14 +122,10 @@ impl Share {
             .map(|membership| (membership.account_id, membership))
             .collect();
         self.authorize(&memberships)?;
-        // An account's own scope is nothing to share.
-        for kind in kinds::all().filter(|kind| kind.home == Home::Itself) {
-            let found = store::rows_by_id(db, kind, &[self.trip]).await?;
-            if let Some(row) = found.into_iter().find(Row::is_live) {
-                return Ok((memberships, row));
-            }
+        match root(db, self.trip).await? {
+            Some(row) => Ok((memberships, row)),
+            None => Err(no_such_trip()),
         }
-        Err(no_such_trip())
     }
 
     /// Whether the one who wants it may.

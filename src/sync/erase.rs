@@ -1,0 +1,276 @@
+//! Erasing an account with what was its alone. What it shared goes to others: a trip to the editor
+//! who has been in it longest.
+//!
+//! Each step can be done again, and only the last one removes the account: an erasure that was cut
+//! off is simply asked for once more.
+
+use std::collections::BTreeSet;
+
+use entity::membership::{Column, Entity, Model};
+use futures_util::TryStreamExt;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use serde_json::{Map, json};
+use uuid::Uuid;
+
+use super::change::{Origin, RawItem};
+use super::plan::{Amendment, World, plan_amendments};
+use super::push::{self, Batch, write};
+use super::scope::ToLock;
+use super::transaction::{self, Failure, Held, Step, Work};
+use super::{Operation, Role, Sender, Strategy, gc, share, store};
+use crate::config::limits;
+use crate::db::Db;
+use crate::error::Error;
+use crate::files::Files;
+use crate::kinds::{self, Home};
+
+/// Erases an account.
+pub async fn erase(db: &Db, files: &Files, account: Uuid) -> Result<(), Error> {
+    for _ in 0..limits::PUSH_ATTEMPTS {
+        let own = hand_over(db, account).await?;
+        delete_rows(db, account).await?;
+        for scope in own.into_iter().chain([account]) {
+            let scopes = ToLock { found: [scope].into(), ..ToLock::default() };
+            transaction::run(db, Uuid::nil(), scopes, &Scrub { scope }).await?;
+        }
+        delete_files(db, files, account).await?;
+        // Another device of theirs may have made something meanwhile.
+        let scopes = ToLock { found: [account].into(), ..ToLock::default() };
+        if transaction::run(db, Uuid::nil(), scopes, &Remove { account }).await? {
+            // What was uploaded by a URL that is still good.
+            return delete_files(db, files, account).await;
+        }
+    }
+    Err(Error::unavailable())
+}
+
+/// Leaves all trips of others, and gives shared ones to an editor. Returns the trips that nobody
+/// could take.
+async fn hand_over(db: &Db, account: Uuid) -> Result<Vec<Uuid>, Error> {
+    let memberships = Entity::find()
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::RemovedAt.is_null())
+        .filter(Column::ScopeId.ne(account))
+        .all(db.pool())
+        .await?;
+    let mut own = Vec::new();
+    for membership in memberships {
+        let scope = membership.scope_id;
+        let scopes = ToLock { found: [scope].into(), ..ToLock::default() };
+        if !transaction::run(db, Uuid::nil(), scopes, &HandOver { account, scope }).await? {
+            own.push(scope);
+        }
+    }
+    Ok(own)
+}
+
+struct HandOver {
+    account: Uuid,
+    scope: Uuid,
+}
+
+impl Work for HandOver {
+    /// Whether the account is out of the scope.
+    type Done = bool;
+
+    async fn attempt(&self, tx: &DatabaseTransaction, held: Held) -> Result<Step<bool>, Failure> {
+        let HandOver { account, scope } = *self;
+        let Some(head) = held.scopes.get(&scope).map(|scope| scope.head) else {
+            return Ok(Step::Done(true));
+        };
+        let members = share::members(tx, scope).await?;
+        let Some(leaving) = members.iter().find(|member| member.account_id == account) else {
+            return Ok(Step::Done(true));
+        };
+        let ended = Model { until_seq: Some(head), removed_at: Some(held.now), ..leaving.clone() };
+        if leaving.role != Role::Owner.name() {
+            store::upsert::<Entity, _>(tx, vec![ended]).await?;
+            return Ok(Step::Done(true));
+        }
+        // They come in the order in which they were let in.
+        let heir = members.iter().find(|member| member.role == Role::Editor.name());
+        let root = share::root(tx, scope).await?;
+        let (Some(heir), Some(root)) = (heir, root) else {
+            return Ok(Step::Done(false));
+        };
+        let heir = Model { role: Role::Owner.name().into(), ..heir.clone() };
+        let sender = Sender { account: heir.account_id, device: None };
+        store::upsert::<Entity, _>(tx, vec![ended, heir]).await?;
+        // The trip's row tells its reader their role.
+        let mut world = World::empty(sender, held.now, &[]);
+        world.scopes = held.scopes;
+        let key = root.key();
+        world.rows.insert(key, root);
+        let plan = plan_amendments(world, vec![Amendment::touch(key)]);
+        match write(tx, sender, held.now, &plan, &[scope]).await? {
+            true => Ok(Step::Done(true)),
+            false => Ok(Step::Again),
+        }
+    }
+}
+
+/// Deletes what lies in the account's own scope, and the trips that it owns: like any deletion, so
+/// whoever saw any of it is told.
+async fn delete_rows(db: &Db, account: Uuid) -> Result<(), Error> {
+    loop {
+        let mut items = Vec::new();
+        for kind in kinds::all().rev().filter(|kind| !matches!(kind.home, Home::Parent(_))) {
+            let owned = Query::select()
+                .column("scope_id")
+                .from("membership")
+                .and_where(Expr::col("account_id").eq(account))
+                .and_where(Expr::col("role").eq(Role::Owner.name()))
+                .and_where(Expr::col("removed_at").is_null())
+                .to_owned();
+            let rows = Query::select()
+                .column("id")
+                .from(kind.table)
+                .and_where(Expr::col("scope_id").in_subquery(owned))
+                .and_where(Expr::col("deleted_at").is_null())
+                .limit(limits::GC_ROWS)
+                .to_owned();
+            for row in db.pool().query_all(&rows).await? {
+                let id: Uuid = row.try_get_by_index(0).map_err(Error::from)?;
+                let mut json = Map::new();
+                json.insert("id".into(), json!(id));
+                json.insert("operation".into(), json!(Operation::Delete.name()));
+                json.insert("operationId".into(), json!(Uuid::new_v4()));
+                items.push(RawItem { entity_type: kind.entity_type, index: items.len(), json });
+            }
+        }
+        if items.is_empty() {
+            return Ok(());
+        }
+        items.truncate(limits::GC_ROWS as usize);
+        let batch = Batch {
+            sender: Sender { account, device: None },
+            origin: Origin::OneRow,
+            items,
+            cursor: None,
+            policy: Strategy::Manual,
+            max_skew: 0,
+        };
+        push::push(db, &batch).await?;
+    }
+}
+
+/// Forgets what the rows of a scope held. Their ids stay taken, and the deletion log goes on telling
+/// who was given them.
+struct Scrub {
+    scope: Uuid,
+}
+
+impl Work for Scrub {
+    type Done = ();
+
+    async fn attempt(&self, tx: &DatabaseTransaction, _: Held) -> Result<Step<()>, Failure> {
+        for kind in kinds::all() {
+            loop {
+                let dead = store::select(kind)
+                    .and_where(Expr::col((kind.table, "scope_id")).eq(self.scope))
+                    .and_where(Expr::col((kind.table, "deleted_at")).is_not_null())
+                    .limit(limits::GC_ROWS)
+                    .to_owned();
+                let rows = store::rows_of(tx, kind, &dead).await?;
+                if rows.is_empty() {
+                    break;
+                }
+                let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+                for table in ["revision", "attachment"] {
+                    for among in store::in_lists(tx, "entity_id", &ids) {
+                        let delete = Query::delete().from_table(table).and_where(among).to_owned();
+                        tx.execute(&delete).await?;
+                    }
+                }
+                gc::bury_rows(tx, kind, rows).await?;
+            }
+        }
+        let conflicts = Query::select()
+            .column("id")
+            .from("conflict")
+            .and_where(Expr::col("scope_id").eq(self.scope))
+            .to_owned();
+        // What lives on in the scope, because someone pushed meanwhile, goes the next time round.
+        for (table, column) in
+            [("conflict_edit", "conflict_id"), ("receipt", "conflict_id"), ("conflict", "id")]
+        {
+            let delete = Query::delete()
+                .from_table(table)
+                .and_where(Expr::col(column).in_subquery(conflicts.clone()))
+                .to_owned();
+            tx.execute(&delete).await?;
+        }
+        Ok(Step::Done(()))
+    }
+}
+
+/// Removes the account's files, but for those that rows of others still name.
+async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error> {
+    use entity::attachment::{Column, Entity};
+    let named: BTreeSet<String> = Entity::find()
+        .filter(Column::AccountId.eq(account))
+        .all(db.pool())
+        .await?
+        .into_iter()
+        .map(|attachment| attachment.name)
+        .collect();
+    let mut stored = std::pin::pin!(files.list(account));
+    while let Some((key, _)) = stored.try_next().await? {
+        if !named.contains(key.name()) {
+            files.delete(&key).await?;
+            entity::file::Entity::delete_by_id((account, key.name().to_owned()))
+                .exec(db.pool())
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the account itself, if nothing is left of it.
+struct Remove {
+    account: Uuid,
+}
+
+impl Work for Remove {
+    /// False: there is something left.
+    type Done = bool;
+
+    async fn attempt(&self, tx: &DatabaseTransaction, _: Held) -> Result<Step<bool>, Failure> {
+        let account = self.account;
+        let active = Entity::find()
+            .filter(Column::AccountId.eq(account))
+            .filter(Column::RemovedAt.is_null())
+            .all(tx)
+            .await?;
+        for membership in &active {
+            for kind in kinds::all() {
+                let left = Query::select()
+                    .column("id")
+                    .from(kind.table)
+                    .and_where(Expr::col("scope_id").eq(membership.scope_id))
+                    .limit(1)
+                    .to_owned();
+                if tx.query_one(&left).await?.is_some() {
+                    return Ok(Step::Done(false));
+                }
+            }
+        }
+        for (table, column, id) in [
+            ("session", "account_id", account),
+            ("device", "account_id", account),
+            ("receipt", "account_id", account),
+            ("membership", "account_id", account),
+            // Nobody else ever saw into its own scope.
+            ("deletion", "scope_id", account),
+            ("tick", "scope_id", account),
+            ("scope", "id", account),
+            ("account", "id", account),
+        ] {
+            let delete =
+                Query::delete().from_table(table).and_where(Expr::col(column).eq(id)).to_owned();
+            tx.execute(&delete).await?;
+        }
+        Ok(Step::Done(true))
+    }
+}
