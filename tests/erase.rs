@@ -82,10 +82,10 @@ both! {
         photo(&ada, secret, "secret.jpg").await;
         let kept = photo(&ada, known, "known.jpg").await;
         // An editor who came later, one who came first, a viewer, and a trip of someone else's.
-        app.share(shared, &bob, "EDITOR").await;
-        app.share(shared, &eve, "EDITOR").await;
-        app.share(shown, &eve, "VIEWER").await;
-        app.share(lent, &ada, "EDITOR").await;
+        ada.share(shared, &bob, "EDITOR").await;
+        ada.share(shared, &eve, "EDITOR").await;
+        ada.share(shown, &eve, "VIEWER").await;
+        dan.share(lent, &ada, "EDITOR").await;
         for device in [&mut bob, &mut eve, &mut dan] {
             device.pull().await;
         }

@@ -1,5 +1,5 @@
-//! G5: a new member is given the whole trip; a former member is told to drop it. Sharing itself has
-//! no API yet, so memberships are written as sharing will write them.
+//! G5: a new member is given the whole trip; a former member is told to drop it. tests/sharing.rs tells
+//! how people share.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ both! {
         let gone = ada.memory(trip, "Gone").await;
         ada.push_one(delete("Memory", gone, 1)).await;
         bob.pull().await;
-        app.share(trip, &bob, "VIEWER").await;
+        ada.share(trip, &bob, "VIEWER").await;
         for size in [1, 100] {
             bob.cursor = None;
             bob.rows.clear();
@@ -37,12 +37,12 @@ both! {
         let edit = |n: u32| update("Memory", memory, 1, json!({ "content": n.to_string() }));
         let new = || create("Memory", Uuid::new_v4(), json!({ "tripId": trip, "title": "x" }));
 
-        app.share(trip, &bob, "VIEWER").await;
+        ada.share(trip, &bob, "VIEWER").await;
         assert_eq!(bob.push_one(edit(1)).await, "failed FORBIDDEN");
         assert_eq!(bob.push_one(new()).await, "failed FORBIDDEN");
         assert_eq!(bob.push_one(delete("Memory", memory, 1)).await, "failed FORBIDDEN");
 
-        app.share(trip, &bob, "EDITOR").await;
+        ada.share(trip, &bob, "EDITOR").await;
         assert_eq!(bob.push_one(edit(2)).await, "ok 2");
         assert_eq!(bob.push_one(new()).await, "ok 1");
         assert_eq!(bob.push_one(delete("Trip", trip, 1)).await, "failed FORBIDDEN");
@@ -59,10 +59,10 @@ both! {
         let trip = ada.trip("Alps").await;
         let memory = ada.memory(trip, "Hut").await;
         let gone = ada.memory(trip, "Gone").await;
-        app.share(trip, &bob, "EDITOR").await;
+        ada.share(trip, &bob, "EDITOR").await;
         bob.pull().await;
         let unseen = ada.memory(trip, "Unseen, but it could have been").await;
-        app.unshare(trip, &bob).await;
+        ada.unshare(trip, &bob).await;
         let after = ada.memory(trip, "After").await;
         ada.push_one(update("Memory", memory, 1, json!({ "title": "Changed after" }))).await;
         ada.push_one(delete("Memory", gone, 1)).await;
@@ -95,7 +95,7 @@ both! {
         assert!(bob.rows.is_empty());
         assert_eq!(bob.pull().await, 0, "told once");
 
-        app.share(trip, &bob, "VIEWER").await;
+        ada.share(trip, &bob, "VIEWER").await;
         bob.pull().await;
         assert_eq!(bob.rows.len(), 4, "shared again, everything is delivered again");
     }
@@ -105,9 +105,9 @@ both! {
         let mut bob = app.device_of("bob").await;
         let [trip, other] = [ada.trip("Alps").await, ada.trip("Coast").await];
         let memory = ada.memory(trip, "Hut").await;
-        app.share(trip, &bob, "EDITOR").await;
+        ada.share(trip, &bob, "EDITOR").await;
         bob.pull().await;
-        app.unshare(trip, &bob).await;
+        ada.unshare(trip, &bob).await;
         ada.push_one(update("Memory", memory, 1, json!({ "tripId": other }))).await;
         ada.push_one(update("Memory", memory, 2, json!({ "tripId": trip }))).await;
         assert_eq!(
@@ -123,7 +123,7 @@ both! {
         let bob = app.device_of("bob").await;
         let trip = ada.trip("Alps").await;
         let memory = ada.memory(trip, "Hut").await;
-        app.share(trip, &bob, "EDITOR").await;
+        ada.share(trip, &bob, "EDITOR").await;
         ada.push_one(update("Memory", memory, 1, json!({ "title": "Refuge" }))).await;
         let lost = update("Memory", memory, 1, json!({ "title": "Lodge" })).1;
         let kept = update("Memory", memory, 2, json!({ "content": "Snow" })).1;
@@ -131,7 +131,7 @@ both! {
         let fine = update("Memory", other, 1, json!({ "content": "Sun" })).1;
         let first = bob.push(json!({ "memories": [lost, fine] })).await;
         assert_eq!(first.conflicts.len(), 1);
-        app.unshare(trip, &bob).await;
+        ada.unshare(trip, &bob).await;
         let again = bob.push(json!({ "memories": [lost, fine] })).await;
         assert_eq!(again.successful, first.successful);
         assert_eq!(again.conflicts[0]["id"], first.conflicts[0]["id"]);
@@ -151,13 +151,13 @@ both! {
             let answer = device.ask("{ getConflicts { id } }", json!({})).await;
             answer["data"]["getConflicts"].as_array().expect("a list").len()
         };
-        app.share(trip, &bob, "VIEWER").await;
+        ada.share(trip, &bob, "VIEWER").await;
         bob.pull().await;
         assert_eq!(bob.field("Memory", memory, "syncStatus"), "CONFLICT");
         assert_eq!((count(&bob).await, count(&ada).await), (0, 1));
-        app.share(trip, &bob, "EDITOR").await;
+        ada.share(trip, &bob, "EDITOR").await;
         assert_eq!(count(&bob).await, 1);
-        app.unshare(trip, &bob).await;
+        ada.unshare(trip, &bob).await;
         assert_eq!(count(&bob).await, 0);
     }
 
@@ -168,7 +168,7 @@ both! {
         let trip = ada.trip("Alps").await;
         let memory = Uuid::new_v4();
         ada.push_one(create("Memory", memory, json!({ "tripId": trip, "title": "m", "tagIds": [tag] }))).await;
-        app.share(trip, &bob, "EDITOR").await;
+        ada.share(trip, &bob, "EDITOR").await;
         bob.pull().await;
         assert_eq!(bob.rows.len(), 2, "the tag is no row of theirs");
         ada.push_one(update("Tag", tag, 1, json!({ "name": "Refuge" }))).await;

@@ -114,7 +114,7 @@ both! {
             let fields = json!({ "tripId": trip, "title": "m", "tagIds": tags });
             ada.push_one(create("Memory", Uuid::new_v4(), fields)).await;
         }
-        app.share(shared, &bob, "EDITOR").await;
+        ada.share(shared, &bob, "EDITOR").await;
         let query = "{ enhancedSync { memories { tags {
             name usageCount category { name tags { name } } relatedTags { name } } } } }";
         let answer = bob.ask(query, json!({})).await;
@@ -131,7 +131,7 @@ both! {
         let [ada, tablet] = app.two_devices_of("ada").await;
         let bob = app.device_of("bob").await;
         let [shared, private] = [ada.trip("Alps").await, ada.trip("Private").await];
-        app.share(shared, &bob, "EDITOR").await;
+        ada.share(shared, &bob, "EDITOR").await;
         let memory = ada.memory(shared, "Hut").await;
         ada.push_one(update("Memory", memory, 1, json!({ "title": "a" }))).await;
         tablet.push_one(update("Memory", memory, 1, json!({ "title": "b" }))).await;
@@ -154,7 +154,7 @@ both! {
             let fields = json!({ "tripId": trip, "title": "m", "tagIds": [tag] });
             ada.push_one(create("Memory", Uuid::new_v4(), fields)).await;
         }
-        app.share(shared, &bob, "VIEWER").await;
+        ada.share(shared, &bob, "VIEWER").await;
         let query = "{ enhancedSync { trips { id role memories { id tags { name relatedTags { name } } } } tags { id } } }";
         let answer = bob.ask(query, json!({})).await;
         assert!(answer["errors"].is_null(), "{answer}");

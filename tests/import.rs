@@ -220,7 +220,7 @@ both! {
         assert_eq!(ada.push_one(delete("Memory", pass, 1)).await, "ok 2");
         assert_eq!(ada.push_one(delete("Tag", id_of("Tag", "name", "rain"), 1)).await, "ok 2");
         let bob = device(app, "bob", "battery staple").await;
-        app.unshare(alps, &bob).await;
+        ada.unshare(alps, &bob).await;
         let changed = state(app).await;
         // Receipts are forgotten after a while; the rows are known by their ids.
         let forget = Query::delete().from_table("receipt").to_owned();

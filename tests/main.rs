@@ -3,6 +3,7 @@
 mod support;
 
 mod accounts;
+mod app_cycle;
 mod bad_input;
 mod decision_table;
 mod end_to_end;
@@ -23,4 +24,5 @@ mod g16_nobody_elses_rows;
 mod http;
 mod import;
 mod schema;
+mod sharing;
 mod statements;

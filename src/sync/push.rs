@@ -817,11 +817,18 @@ async fn create_scopes(
             return Ok(false);
         }
     }
+    // An imported trip is as old as it says: who asks since then has had it.
+    let made: HashMap<Uuid, Millis> = plan
+        .rows
+        .iter()
+        .filter(|row| row.id == row.scope)
+        .map(|row| (row.id, row.created_at))
+        .collect();
     let owners = ids.into_iter().map(|id| entity::membership::Model {
         scope_id: id,
         account_id: owner,
         role: super::Role::Owner.name().into(),
-        granted_at: now,
+        granted_at: made.get(&id).copied().unwrap_or(now),
         since_seq: 0,
         until_seq: None,
         removed_at: None,

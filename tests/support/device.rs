@@ -77,9 +77,9 @@ pub const PUSH: &str = "
         }
     }";
 
-/// A query for everything that a page can hold.
-pub fn pull_query() -> String {
-    let lists: String = kinds::all()
+/// Selects every list of rows with all their fields.
+fn lists() -> String {
+    kinds::all()
         .map(|kind| {
             let fields: String = kind
                 .fields
@@ -93,8 +93,17 @@ pub fn pull_query() -> String {
             let list = kind.list;
             format!("{list} {{ id {fields} syncVersion syncStatus isDirty needsSync updatedAt }}\n")
         })
-        .collect();
-    let ids: String = kinds::all().map(|kind| format!("{} ", kind.list)).collect();
+        .collect()
+}
+
+/// Selects every list of ids.
+fn id_lists() -> String {
+    kinds::all().map(|kind| format!("{} ", kind.list)).collect()
+}
+
+/// A query for everything that a page can hold.
+pub fn pull_query() -> String {
+    let (lists, ids) = (lists(), id_lists());
     format!(
         "query($cursor: String, $size: Int, $priority: SyncPriority, $types: [EntityType!], $since: DateTime) {{
             enhancedSync(cursor: $cursor, batchSize: $size, syncPriority: $priority, entityTypes: $types, lastSyncedAt: $since) {{
@@ -107,8 +116,20 @@ pub fn pull_query() -> String {
     )
 }
 
+/// The app's older sync, with the same rows.
+pub fn sync_query() -> String {
+    let (lists, ids) = (lists(), id_lists());
+    format!(
+        "query($since: DateTime!) {{ sync(lastSyncedAt: $since) {{
+            {lists}
+            deleted {{ {ids} }}
+            serverTimestamp
+        }} }}"
+    )
+}
+
 /// The parents of a row as a device was given it: kind and id.
-fn parents(kind: &str, row: &Json) -> Vec<(String, String)> {
+pub(super) fn parents(kind: &str, row: &Json) -> Vec<(String, String)> {
     let kind = kinds::EntityType::from_name(kind).expect("a kind").kind();
     kind.parents()
         .filter_map(|(field, parent)| {
@@ -262,6 +283,55 @@ impl<'a> Device<'a> {
         let mut fresh = Device::new(self.app, &self.name, self.token.clone());
         fresh.pull().await;
         fresh.rows
+    }
+
+    /// Makes someone a member of a trip of this account's, or gives a member another role: VIEWER or
+    /// EDITOR.
+    pub async fn share(&self, trip: Uuid, with: &Device<'_>, role: &str) {
+        let permission = if role == "VIEWER" { "READ" } else { "WRITE" };
+        let members = self.members(trip).await;
+        let user = with.account().await.to_string();
+        let answer = if members.iter().any(|(member, _)| *member == user) {
+            let change = "mutation($trip: ID!, $user: ID!, $permission: Permission!) {
+                changeTripRole(tripId: $trip, userId: $user, permission: $permission) { id } }";
+            let variables = json!({ "trip": trip, "user": user, "permission": permission });
+            self.ask(change, variables).await
+        } else {
+            self.try_share(trip, with, permission).await
+        };
+        assert!(answer["errors"].is_null(), "{answer}");
+        let members = self.members(trip).await;
+        assert!(members.contains(&(user, role.to_owned())), "{members:?}");
+    }
+
+    /// The raw answer to sharing a trip.
+    pub async fn try_share(&self, trip: Uuid, with: &Device<'_>, permission: &str) -> Json {
+        let share = "mutation($trip: ID!, $email: String!, $permission: Permission!) {
+            shareTrip(tripId: $trip, email: $email, permission: $permission) { id role } }";
+        let email = format!("{}@example.org", with.name);
+        self.ask(share, json!({ "trip": trip, "email": email, "permission": permission })).await
+    }
+
+    /// Ends a membership.
+    pub async fn unshare(&self, trip: Uuid, with: &Device<'_>) {
+        let answer = self.try_unshare(trip, with).await;
+        assert_eq!(answer, json!({ "data": { "unshareTrip": true } }));
+    }
+
+    /// The raw answer to ending a membership.
+    pub async fn try_unshare(&self, trip: Uuid, with: &Device<'_>) -> Json {
+        let unshare =
+            "mutation($trip: ID!, $user: ID!) { unshareTrip(tripId: $trip, userId: $user) }";
+        self.ask(unshare, json!({ "trip": trip, "user": with.account().await })).await
+    }
+
+    /// The members of a trip with their roles.
+    pub async fn members(&self, trip: Uuid) -> Vec<(String, String)> {
+        let query = "query($trip: ID!) { getTripMembers(tripId: $trip) { userId role } }";
+        let answer = self.ask(query, json!({ "trip": trip })).await;
+        let members = answer["data"]["getTripMembers"].as_array().expect("members");
+        let text = |value: &Json| value.as_str().expect("text").to_owned();
+        members.iter().map(|member| (text(&member["userId"]), text(&member["role"]))).collect()
     }
 
     /// Creates a trip and gives its id.

@@ -1,6 +1,7 @@
 //! Starts the app and its servers, and lets tests read as stories.
 
 mod device;
+mod older;
 mod postgres;
 mod process;
 mod s3;
@@ -19,9 +20,9 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 pub use device::{Device, PUSH, Pushed, create, delete, pull_query, update};
+pub use older::Older;
 pub use process::{Finished, Process};
 pub use s3::S3;
 
@@ -187,53 +188,32 @@ impl App {
         [Device::new(self, name, token.clone()), Device::new(self, name, token)]
     }
 
-    /// Makes someone a member of a trip. Sharing has no API yet.
-    pub async fn share(&self, trip: Uuid, with: &Device<'_>, role: &str) {
-        let account = with.account().await;
-        let head = self.head(trip).await;
-        let membership = entity::membership::Model {
-            scope_id: trip,
-            account_id: account,
-            role: role.into(),
-            granted_at: cairn::db::now(self.db.pool()).await.expect("the time"),
-            since_seq: head,
-            until_seq: None,
-            removed_at: None,
-        };
-        cairn::sync::store::upsert::<entity::membership::Entity, _>(
-            self.db.pool(),
-            vec![membership],
-        )
-        .await
-        .expect("the membership is stored");
+    /// As if everything until now had happened so much earlier. What rows say of their own times
+    /// stays.
+    pub async fn age(&self, by: Duration) {
+        let by = by.as_millis();
+        let mut columns = vec![
+            ("scope", "head_at"),
+            ("tick", "at"),
+            ("membership", "granted_at"),
+            ("membership", "removed_at"),
+            ("deletion", "at"),
+            ("receipt", "at"),
+            ("revision", "at"),
+            ("conflict", "at"),
+            ("conflict", "resolved_at"),
+            ("buried", "deleted_at"),
+        ];
+        columns.extend(cairn::kinds::all().map(|kind| (kind.table, "deleted_at")));
+        for (table, column) in columns {
+            self.execute(&format!("UPDATE {table} SET {column} = {column} - {by}")).await;
+        }
     }
 
-    /// Ends a membership.
-    pub async fn unshare(&self, trip: Uuid, with: &Device<'_>) {
-        use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
-        let account = with.account().await;
-        let head = self.head(trip).await;
-        let membership = entity::membership::Entity::find_by_id((trip, account))
-            .one(self.db.pool())
-            .await
-            .expect("memberships can be read")
-            .expect("there is a membership");
-        let mut membership = membership.into_active_model();
-        membership.until_seq = Set(Some(head));
-        membership.removed_at = Set(Some(cairn::db::now(self.db.pool()).await.expect("the time")));
-        membership.update(self.db.pool()).await.expect("the membership is stored");
-    }
-
-    /// A scope's last seq.
-    pub async fn head(&self, scope: Uuid) -> i64 {
-        use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
-        entity::scope::Entity::find()
-            .filter(entity::scope::Column::Id.eq(scope))
-            .one(self.db.pool())
-            .await
-            .expect("scopes can be read")
-            .expect("there is such a scope")
-            .head
+    /// Runs a statement behind the server's back.
+    pub async fn execute(&self, sql: &str) {
+        use sea_orm::ConnectionTrait;
+        self.db.pool().execute_unprepared(sql).await.expect(sql);
     }
 
     /// Everything that is wrong with the database.
