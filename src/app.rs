@@ -172,6 +172,13 @@ async fn clean_daily(db: Db, files: Files, retention: Duration, grace: Duration)
                 "the clean-up failed; it will be tried tomorrow"
             ),
         }
+        match file::arrive_all(&db, &files, true).await {
+            Ok((0, 0)) => {}
+            Ok((there, missing)) => tracing::info!(there, missing, "looked at files again"),
+            Err(error) => {
+                tracing::warn!(error = error.message, "files could not be looked at again")
+            }
+        }
         match file::clean_up(&db, &files, retention, grace).await {
             Ok(removed) => tracing::info!(?removed, "cleaned up files"),
             Err(error) => tracing::warn!(

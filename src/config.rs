@@ -210,6 +210,8 @@ pub mod limits {
     pub const SEGMENT_POINTS: usize = 10_000;
     /// For how long a URL to upload or download is good where the request does not say.
     pub const URL: Duration = Duration::from_secs(3600);
+    /// Files of an account that were asked for and not uploaded: a journey's photos, offline.
+    pub const OUTSTANDING: u64 = 20_000;
     /// Files in one request for URLs.
     pub const URLS: usize = 500;
     /// GPX files that are read at once: each takes its bytes and its points in memory.

@@ -186,7 +186,7 @@ async fn collect(retained: &Retained, config: &FilesConfig) -> Outcome {
 async fn arrive(database: &DatabaseConfig, config: &FilesConfig) -> Outcome {
     let db = connect(database).await?;
     let files = app::open_files(&db, config).await.map_err(sentence)?;
-    let done = file::arrive_all(&db, &files, config.quota()).await;
+    let done = file::arrive_all(&db, &files, false).await;
     let (there, missing) = done.map_err(sentence)?;
     println!("{there} rows have their files now, {missing} still wait");
     Ok(ExitCode::SUCCESS)

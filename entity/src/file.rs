@@ -8,8 +8,10 @@ ledger_entity! { "file" {
     name: String,
     /// As the upload's URL demanded it.
     content_type: Option<String>,
-    /// Bytes; set with `uploaded_at`.
+    /// Bytes, as far as they are known.
     size: Option<i64>,
+    /// What the store says it is: other content has another one.
+    etag: Option<String>,
     requested_at: i64,
     /// When its bytes were found to be there.
     uploaded_at: Option<i64>,

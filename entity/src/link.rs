@@ -5,4 +5,7 @@ ledger_entity! { "link" {
     source_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     target_id: Uuid,
+    /// Ids are unique within a kind. The kind of the target follows from this one.
+    #[sea_orm(primary_key, auto_increment = false)]
+    source_kind: String,
 }}

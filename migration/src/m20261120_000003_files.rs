@@ -1,5 +1,6 @@
 //! Files and which rows name them, live route points, and the segments of tracks.
 
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 use sea_orm_migration::{prelude::*, schema::*};
 
 use crate::synced::index;
@@ -17,6 +18,7 @@ impl MigrationTrait for Migration {
                 .col(string("name"))
                 .col(string_null("content_type"))
                 .col(big_integer_null("size"))
+                .col(text_null("etag"))
                 .col(big_integer("requested_at"))
                 .col(big_integer_null("uploaded_at"))
                 .primary_key(Index::create().col("account_id").col("name"))
@@ -77,7 +79,36 @@ impl MigrationTrait for Migration {
             .table("bucket_list_item")
             .add_column(text("memory_ids").default("[]"))
             .take();
-        manager.alter_table(memories).await
+        manager.alter_table(memories).await?;
+        let db = manager.get_connection();
+        // Rows that name files already: who made them has named them.
+        for (kind, table, field, column) in [
+            ("Trip", "trip", "coverImageObjectName", "cover_image_object_name"),
+            ("MediaItem", "media_item", "objectName", "object_name"),
+            ("MediaItem", "media_item", "thumbnailObjectName", "thumbnail_object_name"),
+            ("GPXTrack", "gpx_track", "gpxFileObjectName", "gpx_file_object_name"),
+        ] {
+            db.execute_unprepared(&format!(
+                "INSERT INTO attachment (entity_id, field, name, kind, account_id, at) \
+                 SELECT id, '{field}', {column}, '{kind}', created_by, updated_at FROM {table} \
+                 WHERE {column} IS NOT NULL"
+            ))
+            .await?;
+        }
+        // Ids are unique within a kind, and from now on more than one kind carries others.
+        match manager.get_database_backend() {
+            DbBackend::Postgres => {
+                for statement in [
+                    "ALTER TABLE link ADD COLUMN source_kind varchar NOT NULL DEFAULT 'Memory'",
+                    "ALTER TABLE link DROP CONSTRAINT link_pkey",
+                    "ALTER TABLE link ADD PRIMARY KEY (source_id, target_id, source_kind)",
+                ] {
+                    db.execute_unprepared(statement).await?;
+                }
+                Ok(())
+            }
+            _ => rebuild_link(manager, Some("source_kind")).await,
+        }
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -90,7 +121,46 @@ impl MigrationTrait for Migration {
         ] {
             manager.drop_index(Index::drop().table(table).name(name).to_owned()).await?;
         }
+        let db = manager.get_connection();
+        db.execute_unprepared("DELETE FROM link WHERE source_kind <> 'Memory'").await?;
+        match manager.get_database_backend() {
+            DbBackend::Postgres => {
+                for statement in [
+                    "ALTER TABLE link DROP CONSTRAINT link_pkey",
+                    "ALTER TABLE link DROP COLUMN source_kind",
+                    "ALTER TABLE link ADD PRIMARY KEY (source_id, target_id)",
+                ] {
+                    db.execute_unprepared(statement).await?;
+                }
+            }
+            _ => rebuild_link(manager, None).await?,
+        }
         let memories = Table::alter().table("bucket_list_item").drop_column("memory_ids").take();
         manager.alter_table(memories).await
     }
+}
+
+/// SQLite cannot change a primary key: the table is written anew, with one more column in the key or
+/// without.
+async fn rebuild_link(
+    manager: &SchemaManager<'_>,
+    column: Option<&'static str>,
+) -> Result<(), DbErr> {
+    manager.rename_table(Table::rename().table("link", "link_before").take()).await?;
+    let mut key = Index::create();
+    key.col("source_id").col("target_id");
+    let mut link = Table::create();
+    link.table("link").col(uuid("source_id")).col(uuid("target_id"));
+    if let Some(column) = column {
+        link.col(string(column).default("Memory"));
+        key.col(column);
+    }
+    manager.create_table(link.primary_key(&mut key).take()).await?;
+    let db = manager.get_connection();
+    db.execute_unprepared(
+        "INSERT INTO link (source_id, target_id) SELECT source_id, target_id FROM link_before",
+    )
+    .await?;
+    manager.drop_table(Table::drop().table("link_before").take()).await?;
+    index(manager, "link", &["target_id"]).await
 }

@@ -17,11 +17,11 @@ use super::{Services, caller, public, services, uuid};
 use crate::config::limits;
 use crate::db;
 use crate::error::{Code, Error};
-use crate::files::Key;
+use crate::files::Key as FileKey;
 use crate::kinds::{EntityType, parse_id, parse_time};
 use crate::sync::file::{self, Arrival, Named};
-use crate::sync::row::Row;
-use crate::sync::{Role, read, route};
+use crate::sync::row::{Key, Row};
+use crate::sync::{Role, read, route, store};
 
 /// What a GPX file is.
 const GPX: &str = "application/gpx+xml";
@@ -106,8 +106,16 @@ impl FileQuery {
         object_key: String,
     ) -> Result<PresignedUrlResponse> {
         let view = View::of(ctx).await?;
-        let db = view.services.db.pool();
-        let found = file::find(db, view.account, &view.seen, &object_key).await?;
+        let services = &view.services;
+        let found = file::find(
+            &services.db,
+            &services.files,
+            view.account,
+            &view.seen,
+            &object_key,
+            services.quota,
+        );
+        let found = found.await?;
         let named = found.ok_or_else(|| Error::new(Code::NotFound, "there is no such file"))?;
         let download_url = match named.is_there {
             true => Some(download_url(&view, &named, limits::URL).await?),
@@ -251,7 +259,7 @@ impl FileMutation {
             if let Some(row) = view.row(kind, id).await? {
                 may_write(&view, row.scope)?;
             }
-            let key = Key::new(view.account, &object_name).map_err(named)?;
+            let key = FileKey::new(view.account, &object_name).map_err(named)?;
             let url = services.files.upload_url(&view.base, &key, Some(&mime_type), expires);
             upload_urls.push(BulkUploadUrl {
                 entity_id,
@@ -262,7 +270,7 @@ impl FileMutation {
             });
             expected.push((key, Some(mime_type)));
         }
-        file::expect(&services.db, &expected, view.account, services.quota).await?;
+        file::expect(&services.db, view.account, &view.seen, &expected, services.quota).await?;
         let generated_at = DateTime(db::now(services.db.pool()).await.map_err(Error::from)?);
         Ok(BulkUploadResponse { upload_urls, generated_at })
     }
@@ -280,7 +288,7 @@ impl FileMutation {
         let kind = kind_of(&entity_type)?;
         let id = uuid(ctx, "entityId", &entity_id)?;
         let services = &view.services;
-        let own = Key::new(view.account, &object_name)?;
+        let own = FileKey::new(view.account, &object_name)?;
         let row = view.row(kind, id).await?;
         let names = |row: &Row| {
             let mut files = row.kind().files();
@@ -293,9 +301,10 @@ impl FileMutation {
                     // Uploaded before the row says so, which is the right order. It says so next.
                     return Ok(is_there(services, &own).await?);
                 }
+                let asked = Some(object_name.as_str());
                 let arrival =
-                    file::arrive(&services.db, &services.files, &row, services.quota).await?;
-                Ok(arrival == Arrival::There)
+                    file::arrive(&services.db, &services.files, &row, services.quota, asked);
+                Ok(arrival.await? == Arrival::There)
             }
             None => {
                 // A row that is created later finds the file there.
@@ -389,35 +398,37 @@ impl FileMutation {
     }
 }
 
-/// Looks at the files that a row names, and gives the row as it is then.
+/// Looks at the files that a row names, and gives the row as it is then. The row is written already:
+/// a store that does not answer now is asked again later.
 async fn arrived<const KIND: usize>(ctx: &Context<'_>, node: Node<KIND>) -> Result<Node<KIND>> {
     let services = &node.view.services;
-    file::arrive(&services.db, &services.files, &node.row, services.quota).await?;
+    let looked = file::arrive(&services.db, &services.files, &node.row, services.quota, None).await;
+    if let Err(error) = looked {
+        tracing::warn!(error = error.message, id = %node.row.id, "a file was not looked at");
+        return Ok(node);
+    }
     let id = node.row.id;
     let node = Node::read(View::of(ctx).await?, id).await?;
     node.ok_or_else(|| public(not_there(Node::<KIND>::KIND)))
 }
 
 /// Reads the files of rows that were pushed and whose files are there already. Nobody waits for it:
-/// the rows are delivered again when it is done.
-pub fn read_later(services: Arc<Services>, account: Uuid, unread: Vec<(EntityType, Uuid)>) {
+/// the rows are delivered again when it is done. What is not come to is found by `file::arrive_all`.
+pub fn read_later(services: Arc<Services>, unread: Vec<Key>) {
     if unread.is_empty() {
         return;
     }
     tokio::spawn(async move {
         for (kind, id) in unread {
             let done = async {
-                let seen = crate::sync::scope::seen_by(services.db.pool(), account).await?;
-                match read::one(services.db.pool(), &seen, kind.kind(), id).await? {
-                    Some(row) => {
-                        file::arrive(&services.db, &services.files, &row, services.quota).await
-                    }
-                    None => Ok(Arrival::Missing),
+                let db = &services.db;
+                for row in store::rows_by_id(db.pool(), kind.kind(), &[id]).await? {
+                    file::arrive(db, &services.files, &row, services.quota, None).await?;
                 }
+                Ok::<_, Error>(())
             };
             if let Err(error) = done.await {
-                let error: Error = error;
-                tracing::warn!(error = error.message, %id, "a file was not read; the row says so");
+                tracing::warn!(error = error.message, %id, "a file will be read later");
             }
         }
     });
@@ -430,11 +441,11 @@ async fn upload_url(
 ) -> Result<PresignedUrlResponse> {
     let view = View::of(ctx).await?;
     let services = &view.services;
-    let key = Key::new(view.account, name)?;
+    let key = FileKey::new(view.account, name)?;
     let url = services.files.upload_url(&view.base, &key, content_type.as_deref(), limits::URL);
     let upload_url = url.await?;
     let expected = [(key, content_type)];
-    file::expect(&services.db, &expected, view.account, services.quota).await?;
+    file::expect(&services.db, view.account, &view.seen, &expected, services.quota).await?;
     Ok(PresignedUrlResponse {
         upload_url,
         download_url: None,
@@ -448,7 +459,7 @@ async fn download_url(view: &View, named: &Named, expires: Duration) -> Result<S
     view.services.files.download_url(&view.base, key, content_type.as_deref(), expires).await
 }
 
-async fn is_there(services: &Services, key: &Key) -> Result<bool, Error> {
+async fn is_there(services: &Services, key: &FileKey) -> Result<bool, Error> {
     let found = file::look(&services.db, &services.files, key, services.quota).await?;
     Ok(found.is_some())
 }
@@ -517,7 +528,7 @@ mod tests {
         ] {
             let name = made_name(given);
             assert_eq!(name.split_once('/').map(|(_, rest)| rest), Some(kept), "{given:?}");
-            assert!(Key::new(Uuid::nil(), &name).is_ok());
+            assert!(FileKey::new(Uuid::nil(), &name).is_ok());
         }
     }
 

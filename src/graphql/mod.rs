@@ -27,6 +27,7 @@ use crate::kinds::{self, parse_id};
 use crate::sync::change::Origin;
 use crate::sync::cursor::{Filter, Sealer};
 use crate::sync::erase::erase;
+use crate::sync::file;
 use crate::sync::plan::Verdict;
 use crate::sync::pull::{self, ConflictQuery};
 use crate::sync::push::{self, Batch};
@@ -282,7 +283,12 @@ impl SyncMutation {
     /// Changes what the caller's account says of its person.
     async fn update_user(&self, ctx: &Context<'_>, input: UpdateUserInput) -> Result<User> {
         let account = caller(ctx)?.account;
-        Ok(services(ctx)?.auth.update(account, input.into()).await?.into())
+        let services = services(ctx)?;
+        let account = services.auth.update(account, input.into()).await?;
+        if let Some(url) = &account.profile_image_url {
+            file::name_portrait(&services.db, account.id, url).await?;
+        }
+        Ok(account.into())
     }
 
     /// Gives a token of the same session that lasts longer. The old one stays good until it
@@ -349,7 +355,7 @@ impl SyncMutation {
             max_skew: services.max_skew,
         };
         let pushed = push::push(&services.db, &batch).await?;
-        files::read_later(services.clone(), account, pushed.unread.clone());
+        files::read_later(services.clone(), pushed.unread.clone());
         let mut response = BulkSyncResponse {
             successful: Vec::new(),
             conflicts: Vec::new(),

@@ -555,7 +555,8 @@ impl Writer<'_> {
 
     /// Whether the caller sees the row that carries a link.
     fn sees_source(&self, link: &'static str) -> sea_orm::sea_query::SimpleExpr {
-        let carriers = kinds::all().filter(|kind| kind.refs().next().is_some());
+        // What is asked about are tags: those that carry others of the same id are not meant.
+        let carriers = kinds::all().filter(|kind| kind.refs().any(|(_, to)| to == EntityType::Tag));
         let visible = carriers.map(|kind| {
             Expr::exists(
                 Query::select()
@@ -566,6 +567,7 @@ impl Writer<'_> {
                         Expr::col(("membership", "scope_id")).equals((kind.table, "scope_id")),
                     )
                     .and_where(Expr::col((kind.table, "id")).equals((link, "source_id")))
+                    .and_where(Expr::col((link, "source_kind")).eq(kind.name()))
                     .and_where(Expr::col(("membership", "account_id")).eq(self.account))
                     .and_where(Expr::col(("membership", "removed_at")).is_null())
                     .to_owned(),
@@ -586,7 +588,9 @@ impl Writer<'_> {
                     sea_orm::sea_query::JoinType::InnerJoin,
                     "link",
                     "b",
-                    Expr::col(("b", "source_id")).equals(("a", "source_id")),
+                    Expr::col(("b", "source_id"))
+                        .equals(("a", "source_id"))
+                        .and(Expr::col(("b", "source_kind")).equals(("a", "source_kind"))),
                 )
                 .and_where(among)
                 .and_where(Expr::col(("b", "target_id")).not_equals(("a", "target_id")))

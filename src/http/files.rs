@@ -23,6 +23,7 @@ use crate::config::limits;
 use crate::error::{Code, Error};
 use crate::files::disk::{Action, Disk, Signed};
 use crate::files::{Key, is_shown, same_type};
+use crate::sync::file;
 
 pub fn routes() -> Router<Context> {
     Router::new().route("/files/{*path}", get(download).put(upload))
@@ -102,8 +103,8 @@ async fn upload(State(context): State<Context>, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         (parts, body.into_data_stream())
     };
-    let taken = match may_upload(&context, &parts.uri, &parts.headers) {
-        Ok((disk, key)) => take(disk, &key, &mut body).await,
+    let taken = match may_upload(&context, &parts.uri, &parts.headers).await {
+        Ok((disk, key, most)) => take(&context, disk, &key, most, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     match taken {
@@ -129,11 +130,11 @@ async fn upload(State(context): State<Context>, request: Request) -> Response {
     }
 }
 
-fn may_upload<'a>(
+async fn may_upload<'a>(
     context: &'a Context,
     uri: &Uri,
     headers: &HeaderMap,
-) -> Result<(&'a Disk, Key), Refusal> {
+) -> Result<(&'a Disk, Key, u64), Refusal> {
     let disk = disk(context)?;
     let (key, signed) = asked(uri)?;
     disk.verify(Action::Put, &key, &signed).map_err(forbidden)?;
@@ -144,16 +145,21 @@ fn may_upload<'a>(
         return Err(forbidden(Error::new(Code::Forbidden, message)));
     }
     let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    if length.is_some_and(|length: u64| length > limits::FILE_BYTES) {
-        return Err(too_large());
+    let services = &context.services;
+    let room = file::room(&services.db, &key, services.quota).await.map_err(unavailable)?;
+    let most = room.min(limits::FILE_BYTES);
+    if length.is_some_and(|length: u64| length > most) {
+        return Err(too_large(most));
     }
-    Ok((disk, key))
+    Ok((disk, key, most))
 }
 
 /// Writes the body, and gives its ETag.
 async fn take(
+    context: &Context,
     disk: &Disk,
     key: &Key,
+    most: u64,
     body: &mut axum::body::BodyDataStream,
 ) -> Result<String, Refusal> {
     let mut upload = disk.upload(key).await.map_err(unavailable)?;
@@ -161,12 +167,14 @@ async fn take(
     while let Some(bytes) = body.next().await {
         let bytes = bytes.map_err(|error| unread(&error))?;
         size += bytes.len() as u64;
-        if size > limits::FILE_BYTES {
-            return Err(too_large());
+        if size > most {
+            return Err(too_large(most));
         }
         upload.write(bytes).await.map_err(unavailable)?;
     }
-    Ok(upload.finish().await.map_err(unavailable)?.unwrap_or_default())
+    let etag = upload.finish().await.map_err(unavailable)?.unwrap_or_default();
+    file::received(&context.services.db, key, size).await.map_err(unavailable)?;
+    Ok(etag)
 }
 
 fn disk(context: &Context) -> Result<&Disk, Refusal> {
@@ -236,8 +244,8 @@ fn unavailable(error: Error) -> Refusal {
     (StatusCode::SERVICE_UNAVAILABLE, error)
 }
 
-fn too_large() -> Refusal {
-    let message = format!("a file may have {} bytes", limits::FILE_BYTES);
+fn too_large(most: u64) -> Refusal {
+    let message = format!("this file may have {most} bytes");
     (StatusCode::PAYLOAD_TOO_LARGE, Error::new(Code::Limit, message))
 }
 

@@ -26,7 +26,8 @@ pub struct Cursor {
     /// lost, and of which the device has been told to drop everything as of the head h: [`taken`]
     /// of h. Ascending by number.
     pub seen: Vec<(i64, i64)>,
-    /// How many kinds there were: the parts of a window are numbered by them.
+    /// How many kinds there were, by which the parts of a window are numbered, and the form of a
+    /// window: [`KINDS`].
     pub kinds: u8,
     /// Set between the pages of a window.
     pub window: Option<Window>,
@@ -89,8 +90,10 @@ pub struct Sealer {
     epoch: Uuid,
 }
 
-/// How many kinds there are.
-pub const KINDS: u8 = EntityType::ALL.len() as u8;
+/// How many kinds there are, and above that the form of a window: a window of another kind of server
+/// begins anew.
+pub const KINDS: u8 = EntityType::ALL.len() as u8 | FORM << 5;
+const FORM: u8 = 1;
 
 /// Bytes of the MAC that a cursor carries.
 const MAC_BYTES: usize = 16;

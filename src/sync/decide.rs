@@ -48,6 +48,8 @@ pub enum Outcome {
     Unchanged,
     /// The row stays, and a copy with this content stands beside it.
     Copy(Content),
+    /// The row is a tombstone now, with all below it.
+    Deleted,
 }
 
 /// What the edit started from.
@@ -113,7 +115,20 @@ pub fn decide(change: &Change, facts: &Facts) -> Decision {
     }
     let base = base(change, row, facts);
     match change.operation {
-        Operation::Delete if change.is_blind => Decision::Delete,
+        Operation::Delete if change.is_blind => {
+            let mine =
+                facts.revisions.iter().any(|r| r.version == row.version && r.made_by(facts.sender));
+            match mine {
+                true => Decision::Delete,
+                // What others wrote goes with it, and is on record.
+                false => Decision::Settle {
+                    conflict: ConflictType::Deletion,
+                    strategy: Strategy::LastWriteWins,
+                    fields: Vec::new(),
+                    outcome: Outcome::Deleted,
+                },
+            }
+        }
         Operation::Delete => match foreign(row, base.version, facts).next().is_none() {
             true => Decision::Delete,
             false => Decision::Open { conflict: ConflictType::Deletion, fields: Vec::new() },

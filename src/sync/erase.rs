@@ -31,8 +31,9 @@ pub async fn erase(db: &Db, files: &Files, account: Uuid) -> Result<(), Error> {
         let own = hand_over(db, account).await?;
         delete_rows(db, account).await?;
         for scope in own.into_iter().chain([account]) {
-            let scopes = ToLock { found: [scope].into(), ..ToLock::default() };
-            transaction::run(db, Uuid::nil(), scopes, &Scrub { scope }).await?;
+            let scopes = || ToLock { found: [scope].into(), ..ToLock::default() };
+            // A portion at a time: none of them lasts as long as a transaction may.
+            while transaction::run(db, Uuid::nil(), scopes(), &Scrub { scope }).await? {}
         }
         delete_files(db, files, account).await?;
         // Another device of theirs may have made something meanwhile.
@@ -162,46 +163,59 @@ struct Scrub {
 }
 
 impl Work for Scrub {
-    type Done = ();
+    /// Whether there may be more.
+    type Done = bool;
 
-    async fn attempt(&self, tx: &DatabaseTransaction, _: Held) -> Result<Step<()>, Failure> {
+    async fn attempt(&self, tx: &DatabaseTransaction, _: Held) -> Result<Step<bool>, Failure> {
         for kind in kinds::all() {
-            loop {
-                let dead = store::select(kind)
-                    .and_where(Expr::col((kind.table, "scope_id")).eq(self.scope))
-                    .and_where(Expr::col((kind.table, "deleted_at")).is_not_null())
-                    .limit(limits::GC_ROWS)
-                    .to_owned();
-                let rows = store::rows_of(tx, kind, &dead).await?;
-                if rows.is_empty() {
-                    break;
-                }
-                let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-                for table in ["revision", "attachment"] {
-                    for among in store::in_lists(tx, "entity_id", &ids) {
-                        let delete = Query::delete().from_table(table).and_where(among).to_owned();
-                        tx.execute(&delete).await?;
-                    }
-                }
-                gc::bury_rows(tx, kind, rows).await?;
+            let dead = store::select(kind)
+                .and_where(Expr::col((kind.table, "scope_id")).eq(self.scope))
+                .and_where(Expr::col((kind.table, "deleted_at")).is_not_null())
+                .limit(limits::GC_ROWS)
+                .to_owned();
+            let rows = store::rows_of(tx, kind, &dead).await?;
+            if rows.is_empty() {
+                continue;
             }
+            let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+            for table in ["revision", "attachment"] {
+                for among in store::in_lists(tx, "entity_id", &ids) {
+                    let delete = Query::delete()
+                        .from_table(table)
+                        .and_where(among)
+                        .and_where(Expr::col("kind").eq(kind.name()))
+                        .to_owned();
+                    tx.execute(&delete).await?;
+                }
+            }
+            gc::bury_rows(tx, kind, rows).await?;
+            return Ok(Step::Done(true));
         }
-        let conflicts = Query::select()
-            .column("id")
-            .from("conflict")
-            .and_where(Expr::col("scope_id").eq(self.scope))
+        let of_scope = |columns: &[&'static str]| {
+            Query::select()
+                .columns(columns.iter().copied())
+                .from("conflict")
+                .and_where(Expr::col("scope_id").eq(self.scope))
+                .to_owned()
+        };
+        // An edit that waits in a conflict may have no row.
+        let named = Expr::tuple([Expr::col("kind"), Expr::col("entity_id")]);
+        let unnamed = Query::delete()
+            .from_table("attachment")
+            .and_where(named.in_subquery(of_scope(&["kind", "entity_id"])))
             .to_owned();
+        tx.execute(&unnamed).await?;
         // What lives on in the scope, because someone pushed meanwhile, goes the next time round.
         for (table, column) in
             [("conflict_edit", "conflict_id"), ("receipt", "conflict_id"), ("conflict", "id")]
         {
             let delete = Query::delete()
                 .from_table(table)
-                .and_where(Expr::col(column).in_subquery(conflicts.clone()))
+                .and_where(Expr::col(column).in_subquery(of_scope(&["id"])))
                 .to_owned();
             tx.execute(&delete).await?;
         }
-        Ok(Step::Done(()))
+        Ok(Step::Done(false))
     }
 }
 
@@ -219,11 +233,21 @@ async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error
     while let Some((key, _)) = stored.try_next().await? {
         if !named.contains(key.name()) {
             files.delete(&key).await?;
-            entity::file::Entity::delete_by_id((account, key.name().to_owned()))
-                .exec(db.pool())
-                .await?;
         }
     }
+    // What is known of them stays for the grace: a URL to upload may still be good, and the
+    // clean-up goes by this.
+    let forget = Query::update()
+        .table("file")
+        .values([
+            ("size", None::<i64>.into()),
+            ("uploaded_at", None::<i64>.into()),
+            ("requested_at", crate::db::now(db.pool()).await?.into()),
+        ])
+        .and_where(Expr::col("account_id").eq(account))
+        .and_where(Expr::col("name").is_not_in(named))
+        .to_owned();
+    db.pool().execute(&forget).await?;
     Ok(())
 }
 

@@ -4,16 +4,17 @@
 //! A row's file lies in the space of the account that named it. That someone names another's object
 //! in a row of theirs gives them nothing: it would have to be in their own space.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use entity::file::{Column, Entity, Model};
 use entity::{Millis, attachment, track_segment};
 use futures_util::TryStreamExt;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use percent_encoding::percent_decode_str;
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
@@ -21,34 +22,51 @@ use super::change::derive;
 use super::plan::{Amendment, World, plan_amendments};
 use super::push::write;
 use super::row::Row;
-use super::scope::ToLock;
+use super::scope::{self, Seen, ToLock};
 use super::transaction::{self, Failure, Held, Step, Work};
-use super::{Sender, Status, store};
+use super::{Role, Sender, Status, store};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
 use crate::files::{Files, Key};
 use crate::gpx;
-use crate::kinds::{FileContent, Invalid, ReadFile, Value};
+use crate::kinds::{self, FileContent, Invalid, ReadFile, Value};
 
-/// Notes that an account was given a URL to upload an object. LIMIT, if it has no room left.
+/// Notes that an account is given URLs to upload objects. LIMIT, if it has no room left or too many
+/// uploads outstanding; FORBIDDEN for what a row names that the account may not change any more.
 pub async fn expect(
     db: &Db,
-    keys: &[(Key, Option<String>)],
     account: Uuid,
+    seen: &[Seen],
+    keys: &[(Key, Option<String>)],
     quota: u64,
 ) -> Result<(), Error> {
     if used(db.pool(), account, None).await? >= quota {
         return Err(no_room(quota));
     }
+    let outstanding = Entity::find()
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::UploadedAt.is_null())
+        .count(db.pool())
+        .await?;
+    if outstanding + keys.len() as u64 > limits::OUTSTANDING {
+        let message = format!(
+            "{outstanding} files were asked for and not uploaded; {} are the limit",
+            limits::OUTSTANDING
+        );
+        return Err(Error::new(Code::Limit, message));
+    }
+    let names: Vec<String> = keys.iter().map(|(key, _)| key.name().to_owned()).collect();
+    may_replace(db, account, seen, &names).await?;
     let now = db::now(db.pool()).await?;
-    let mut models: HashMap<String, Model> = HashMap::new();
+    let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for (key, content_type) in keys {
         let model = Model {
             account_id: account,
             name: key.name().to_owned(),
             content_type: content_type.clone(),
             size: None,
+            etag: None,
             requested_at: now,
             uploaded_at: None,
         };
@@ -60,6 +78,35 @@ pub async fn expect(
         let mut again = OnConflict::columns([Column::AccountId, Column::Name]);
         again.update_columns([Column::ContentType, Column::RequestedAt]);
         db.pool().execute(insert.on_conflict(again)).await?;
+    }
+    Ok(())
+}
+
+/// Refuses names of the account's files that rows show which it may not change any more: other bytes
+/// under them would be an edit.
+async fn may_replace(db: &Db, account: Uuid, seen: &[Seen], names: &[String]) -> Result<(), Error> {
+    let mut naming: Vec<attachment::Model> = Vec::new();
+    for among in store::in_lists(db.pool(), attachment::Column::Name, names) {
+        let own = attachment::Column::AccountId.eq(account);
+        naming.extend(attachment::Entity::find().filter(among).filter(own).all(db.pool()).await?);
+    }
+    let may_write = |scope: Uuid| {
+        let mut visible = seen.iter().filter(|seen| seen.is_visible());
+        visible.any(|seen| seen.id == scope && seen.role >= Role::Editor)
+    };
+    for kind in kinds::all().filter(|kind| kind.files().next().is_some()) {
+        let ids: Vec<Uuid> =
+            naming.iter().filter(|n| n.kind == kind.name()).map(|n| n.entity_id).collect();
+        for row in store::rows_by_id(db.pool(), kind, &ids).await? {
+            let shown = kind.files().any(|(at, _)| {
+                let name = row.content.values[at].as_text();
+                name.is_some_and(|name| names.iter().any(|n| n == name))
+            });
+            if shown && row.is_live() && !may_write(row.scope) {
+                let message = "a row that you may not change shows this file";
+                return Err(Error::new(Code::Forbidden, message));
+            }
+        }
     }
     Ok(())
 }
@@ -87,13 +134,64 @@ fn no_room(quota: u64) -> Error {
     Error::new(Code::Limit, format!("your files may take {quota} bytes, and do"))
 }
 
-/// Looks whether an object is there, and notes it. Gives its bytes. What there is no room for is
-/// removed: LIMIT.
-pub async fn look(db: &Db, files: &Files, key: &Key, quota: u64) -> Result<Option<u64>, Error> {
-    let Some(stored) = files.head(key).await? else { return Ok(None) };
-    if used(db.pool(), key.account(), Some(key.name())).await?.saturating_add(stored.size) > quota {
+/// How many bytes an upload of this object may have.
+pub async fn room(db: &Db, key: &Key, quota: u64) -> Result<u64, Error> {
+    Ok(quota.saturating_sub(used(db.pool(), key.account(), Some(key.name())).await?))
+}
+
+/// Notes how many bytes were uploaded, so that they count from now on. Whether they are what a row
+/// says is seen when someone tells of it.
+pub async fn received(db: &Db, key: &Key, bytes: u64) -> Result<(), Error> {
+    let note = Query::update()
+        .table("file")
+        .value("size", bytes as i64)
+        .and_where(Expr::col("account_id").eq(key.account()))
+        .and_where(Expr::col("name").eq(key.name()))
+        .to_owned();
+    db.pool().execute(&note).await?;
+    Ok(())
+}
+
+/// An object that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub bytes: u64,
+    /// It was not known to be there, or is another than it was.
+    pub is_new: bool,
+}
+
+/// Looks whether an object is there, and notes it. A new one for which there is no room is removed:
+/// LIMIT. What was accepted once stays, whatever the quota is today.
+pub async fn look(db: &Db, files: &Files, key: &Key, quota: u64) -> Result<Option<Found>, Error> {
+    let id = (key.account(), key.name().to_owned());
+    let known = Entity::find_by_id(id).one(db.pool()).await?;
+    let was_there = known.as_ref().is_some_and(|file| file.uploaded_at.is_some());
+    let Some(stored) = files.head(key).await? else {
+        if was_there {
+            // The store has lost it.
+            let lost = Query::update()
+                .table("file")
+                .values([
+                    ("size", None::<i64>.into()),
+                    ("etag", None::<String>.into()),
+                    ("uploaded_at", None::<i64>.into()),
+                ])
+                .and_where(Expr::col("account_id").eq(key.account()))
+                .and_where(Expr::col("name").eq(key.name()))
+                .to_owned();
+            db.pool().execute(&lost).await?;
+        }
+        return Ok(None);
+    };
+    let bytes = stored.size;
+    let same = known.is_some_and(|file| {
+        file.uploaded_at.is_some() && file.etag == stored.etag && file.size == Some(bytes as i64)
+    });
+    if same {
+        return Ok(Some(Found { bytes, is_new: false }));
+    }
+    if !was_there && room(db, key, quota).await? < bytes {
         files.delete(key).await?;
-        Entity::delete_by_id((key.account(), key.name().to_owned())).exec(db.pool()).await?;
         return Err(no_room(quota));
     }
     let now = db::now(db.pool()).await?;
@@ -101,16 +199,17 @@ pub async fn look(db: &Db, files: &Files, key: &Key, quota: u64) -> Result<Optio
         account_id: key.account(),
         name: key.name().to_owned(),
         content_type: None,
-        size: Some(stored.size as i64),
+        size: Some(bytes as i64),
+        etag: stored.etag,
         requested_at: now,
         uploaded_at: Some(now),
     };
     for mut insert in store::inserts::<Entity>(&[model]) {
         let mut again = OnConflict::columns([Column::AccountId, Column::Name]);
-        again.update_columns([Column::Size, Column::UploadedAt]);
+        again.update_columns([Column::Size, Column::Etag, Column::UploadedAt]);
         db.pool().execute(insert.on_conflict(again)).await?;
     }
-    Ok(Some(stored.size))
+    Ok(Some(Found { bytes, is_new: true }))
 }
 
 /// A file that a row names.
@@ -168,40 +267,61 @@ pub async fn named<C: ConnectionTrait>(
             found.insert((id, *at), Named { key, content_type, is_there: uploaded.is_some() });
         }
     }
+    // What a server of the version before wrote has no entries: then its maker has named it.
+    for row in rows {
+        for (at, _) in row.kind().files() {
+            let Some(name) = row.content.values[at].as_text() else { continue };
+            if found.contains_key(&(row.id, at)) {
+                continue;
+            }
+            let Ok(key) = Key::new(row.created_by, name) else { continue };
+            let file = Entity::find_by_id((row.created_by, name.to_owned())).one(db).await?;
+            let is_there = file.as_ref().is_some_and(|file| file.uploaded_at.is_some());
+            let content_type = file.and_then(|file| file.content_type);
+            found.insert((row.id, at), Named { key, content_type, is_there });
+        }
+    }
     Ok(found)
 }
 
 /// The object that a caller means by a name: their own, or one that a row names which they see.
 /// None: there is no such object, for them.
-pub async fn find<C: ConnectionTrait>(
-    db: &C,
+pub async fn find(
+    db: &Db,
+    files: &Files,
     account: Uuid,
-    seen: &[super::scope::Seen],
+    seen: &[Seen],
     name: &str,
+    quota: u64,
 ) -> Result<Option<Named>, Error> {
-    let own = Key::new(account, name)?;
-    if let Some(file) = Entity::find_by_id((account, name.to_owned())).one(db).await? {
-        let is_there = file.uploaded_at.is_some();
-        return Ok(Some(Named { key: own, content_type: file.content_type, is_there }));
+    let key = Key::new(account, name)?;
+    let mut own = None;
+    if let Some(file) = Entity::find_by_id((account, name.to_owned())).one(db.pool()).await? {
+        // Nobody tells of a file that no row names, such as a portrait.
+        let is_there = file.uploaded_at.is_some() || look(db, files, &key, quota).await?.is_some();
+        own = Some(Named { key, content_type: file.content_type, is_there });
+        if is_there {
+            return Ok(own);
+        }
     }
     let naming = attachment::Entity::find()
         .filter(attachment::Column::Name.eq(name))
         .order_by_asc(attachment::Column::EntityId)
         .limit(limits::NAMINGS)
-        .all(db)
+        .all(db.pool())
         .await?;
-    for kind in crate::kinds::all().filter(|kind| kind.files().next().is_some()) {
+    for kind in kinds::all().filter(|kind| kind.files().next().is_some()) {
         let ids: Vec<Uuid> =
             naming.iter().filter(|n| n.kind == kind.name()).map(|n| n.entity_id).collect();
-        let mut rows = store::rows_by_id(db, kind, &ids).await?;
+        let mut rows = store::rows_by_id(db.pool(), kind, &ids).await?;
         rows.retain(|row| row.is_live() && super::read::sees(seen, row.scope));
-        let named = named(db, &rows).await?;
-        let meant = named.into_values().find(|named| named.key.name() == name);
-        if meant.is_some() {
-            return Ok(meant);
+        let named = named(db.pool(), &rows).await?;
+        let meant = named.into_values().filter(|named| named.key.name() == name);
+        if let Some(meant) = meant.max_by_key(|named| named.is_there) {
+            return Ok(Some(meant));
         }
     }
-    Ok(None)
+    Ok(own)
 }
 
 /// What became of a row's files when they were looked at.
@@ -213,56 +333,72 @@ pub enum Arrival {
     Missing,
 }
 
-/// Looks at the files that a row names, and tells the row. A file that the server reads is read.
-pub async fn arrive(db: &Db, files: &Files, row: &Row, quota: u64) -> Result<Arrival, Error> {
+/// Looks at the files that a row names, and tells the row. A file that the server reads is read. What
+/// comes back is about the file that was `asked` for by its name, or about the one that is awaited.
+pub async fn arrive(
+    db: &Db,
+    files: &Files,
+    row: &Row,
+    quota: u64,
+    asked: Option<&str>,
+) -> Result<Arrival, Error> {
     let kind = row.kind();
     let named = named(db.pool(), std::slice::from_ref(row)).await?;
-    let mut arrival = Arrival::There;
-    let mut amendment = Arrived { row: row.clone(), status: None, content: None };
+    let mut arrival = Arrival::Missing;
+    let mut arrived = Arrived { row: row.clone(), status: None, content: None, is_new: false };
     for (at, file) in kind.files() {
-        if row.content.values[at].is_null() {
-            continue;
-        }
-        let found = match named.get(&(row.id, at)) {
-            Some(named) => look(db, files, &named.key, quota).await,
-            None => Ok(None),
-        };
-        let found = match found {
-            Err(error) if error.code == Code::Limit && file.awaited => {
-                amendment.status = Some((Status::FilesPending, Some(error.message)));
-                arrival = Arrival::Missing;
+        let Some(name) = row.content.values[at].as_text() else { continue };
+        let is_asked = asked.map_or(file.awaited, |asked| asked == name);
+        let Some(Named { key, .. }) = named.get(&(row.id, at)) else { continue };
+        let found = match look(db, files, key, quota).await {
+            Err(error) if error.code == Code::Limit => {
+                if file.awaited {
+                    arrived.status = Some((Status::FilesPending, Some(error.message)));
+                }
                 continue;
             }
-            Err(error) if error.code == Code::Limit => None,
             found => found?,
         };
-        if !file.awaited {
-            continue;
-        }
-        let (Some(bytes), Some(named)) = (found, named.get(&(row.id, at))) else {
-            arrival = Arrival::Missing;
+        let Some(Found { bytes, is_new }) = found else {
+            if file.awaited && row.status != Status::FilesPending {
+                arrived.status = Some((Status::FilesPending, None));
+            }
             continue;
         };
+        arrived.is_new |= is_new;
+        if !file.awaited {
+            if is_asked {
+                arrival = Arrival::There;
+            }
+            continue;
+        }
         if let Some(said) = file.size.map(|name| row.content.get(name))
             && *said != Value::Int(bytes as i64)
         {
             let said = said.to_json(&[]);
             let message = format!("the uploaded file has {bytes} bytes, the row says {said}");
-            amendment.status = Some((Status::FilesPending, Some(message)));
-            arrival = Arrival::Missing;
+            arrived.status = Some((Status::FilesPending, Some(message)));
             continue;
         }
-        amendment.status = Some((Status::InSync, None));
-        if let Some(read) = kind.read_file {
-            match read_file(files, &named.key, read).await? {
-                Ok(content) => amendment.content = Some(content),
-                Err(Invalid(message)) => {
-                    amendment.status = Some((Status::SyncError, Some(message)));
+        if is_asked {
+            arrival = Arrival::There;
+        }
+        match kind.read_file {
+            // What was read before is read already.
+            Some(_) if !is_new && row.status != Status::FilesPending => {}
+            Some(read) => match read_file(files, key, read).await? {
+                Ok(content) => {
+                    arrived.status = Some((Status::InSync, None));
+                    arrived.content = Some(content);
                 }
-            }
+                Err(Invalid(message)) => {
+                    arrived.status = Some((Status::SyncError, Some(message)));
+                }
+            },
+            None => arrived.status = Some((Status::InSync, None)),
         }
     }
-    amendment.run(db).await?;
+    arrived.run(db).await?;
     Ok(arrival)
 }
 
@@ -295,6 +431,8 @@ struct Arrived {
     row: Row,
     status: Option<(Status, Option<String>)>,
     content: Option<FileContent>,
+    /// Whether a file of the row is there that was not before: it has a URL now.
+    is_new: bool,
 }
 
 impl Arrived {
@@ -308,7 +446,7 @@ impl Work for Arrived {
     type Done = ();
 
     async fn attempt(&self, tx: &DatabaseTransaction, mut held: Held) -> Result<Step<()>, Failure> {
-        let Arrived { row: before, status, content } = self;
+        let Arrived { row: before, status, content, is_new } = self;
         let kind = before.kind();
         let found = store::rows_by_id(tx, kind, &[before.id]).await?;
         let Some(row) = found.into_iter().find(Row::is_live) else { return Ok(Step::Done(())) };
@@ -331,7 +469,7 @@ impl Work for Arrived {
         {
             amendment.status = Some((*status, error.clone()));
         }
-        let mut changed = amendment.status.is_some();
+        let mut changed = *is_new || amendment.status.is_some();
         if let Some(content) = content {
             let differs = |(at, value): &&(usize, Value)| row.content.values[*at] != *value;
             amendment.values = content.values.iter().filter(differs).cloned().collect();
@@ -353,6 +491,9 @@ impl Work for Arrived {
         }
     }
 }
+
+/// Bytes of points in one statement.
+const SEGMENT_BYTES: usize = 256 * 1024;
 
 async fn write_segments(
     tx: &DatabaseTransaction,
@@ -376,37 +517,57 @@ async fn write_segments(
         point_count: segment.points.len() as i32,
         points: gpx::encode_points(&segment.points),
     });
-    // One at a time: a single one may have megabytes.
+    let mut portion: Vec<Model> = Vec::new();
+    let mut bytes = 0;
     for model in models {
-        store::insert::<Entity, _>(tx, vec![model]).await?;
+        bytes += model.points.len();
+        portion.push(model);
+        // A single one may have megabytes, and there may be thousands of small ones.
+        if bytes > SEGMENT_BYTES {
+            store::insert::<Entity, _>(tx, std::mem::take(&mut portion)).await?;
+            bytes = 0;
+        }
     }
-    Ok(())
+    store::insert::<Entity, _>(tx, portion).await
 }
 
-/// Looks at the files that rows wait for, and tells the rows whose are there: for the operator, after
-/// the bytes of an older backend were put into the store. Gives how many were there, and how many
-/// were not.
-pub async fn arrive_all(db: &Db, files: &Files, quota: u64) -> Result<(u64, u64), Error> {
+/// Looks at the files that rows wait for, and tells the rows whose are there. Gives how many were, and
+/// how many were not. With `known`, only at those that are known to be there: what a server did not
+/// come to before it was stopped.
+pub async fn arrive_all(db: &Db, files: &Files, known: bool) -> Result<(u64, u64), Error> {
     let (mut there, mut missing) = (0, 0);
-    for kind in crate::kinds::all().filter(|kind| kind.files().next().is_some()) {
+    for kind in kinds::all().filter(|kind| kind.files().next().is_some()) {
         let mut after = Uuid::nil();
         loop {
-            let waiting = store::select(kind)
+            let mut waiting = store::select(kind);
+            waiting
                 .and_where(Expr::col((kind.table, "deleted_at")).is_null())
                 .and_where(Expr::col((kind.table, "id")).gt(after))
                 .order_by((kind.table, "id"), sea_orm::Order::Asc)
-                .limit(limits::GC_ROWS)
-                .to_owned();
+                .limit(limits::GC_ROWS);
+            if known {
+                let pending = Status::FilesPending as i16;
+                waiting.and_where(Expr::col((kind.table, "sync_status")).eq(pending));
+            }
             let rows = store::rows_of(db.pool(), kind, &waiting).await?;
             let Some(last) = rows.last() else { break };
             after = last.id;
             let named = named(db.pool(), &rows).await?;
             for row in &rows {
-                let mut fields = kind.files().filter_map(|(at, _)| named.get(&(row.id, at)));
-                if fields.all(|file| file.is_there) && row.status != Status::FilesPending {
+                let names: Vec<&Named> =
+                    kind.files().filter_map(|(at, _)| named.get(&(row.id, at))).collect();
+                let is_due = match known {
+                    true => names.iter().any(|file| file.is_there) && row.sync_error.is_none(),
+                    false => {
+                        row.status == Status::FilesPending
+                            || names.iter().any(|file| !file.is_there)
+                    }
+                };
+                if !is_due {
                     continue;
                 }
-                match arrive(db, files, row, quota).await? {
+                // What is in the store already is taken as it is.
+                match arrive(db, files, row, u64::MAX, None).await? {
                     Arrival::There => there += 1,
                     Arrival::Missing => missing += 1,
                 }
@@ -438,21 +599,24 @@ pub async fn clean_up(
     let attachments = forget_attachments(db, now - retention.as_millis() as Millis).await?;
     let before = now - grace.as_millis() as Millis;
     let mut removed = Removed { files: 0, attachments };
+    let mut after = (Millis::MIN, Uuid::nil(), String::new());
     loop {
-        let unnamed = unnamed(db, before).await?;
-        if unnamed.is_empty() {
-            break;
-        }
-        for file in unnamed {
-            // The database first: what is left in the store after a crash is found below.
-            Entity::delete_by_id((file.account_id, file.name.clone())).exec(db.pool()).await?;
-            if let Ok(key) = Key::new(file.account_id, &file.name) {
-                files.delete(&key).await?;
+        let old = unnamed(db, before, &after).await?;
+        let Some(last) = old.last() else { break };
+        after = (last.requested_at, last.account_id, last.name.clone());
+        for file in old {
+            if let Ok(key) = Key::new(file.account_id, &file.name)
+                && forget(db, files, &key, before).await?
+            {
+                removed.files += 1;
             }
-            removed.files += 1;
         }
     }
     for account in files.accounts().await? {
+        // What lies under other names was not put there by this server.
+        if entity::account::Entity::find_by_id(account).one(db.pool()).await?.is_none() {
+            continue;
+        }
         let mut stored = std::pin::pin!(files.list(account).try_chunks(CHUNK));
         while let Some(some) = stored.try_next().await.map_err(|error| error.1)? {
             let names: Vec<String> = some.iter().map(|(key, _)| key.name().to_owned()).collect();
@@ -460,6 +624,11 @@ pub async fn clean_up(
             for among in store::in_lists(db.pool(), Column::Name, &names) {
                 let found = Entity::find().filter(among).filter(Column::AccountId.eq(account));
                 known.extend(found.all(db.pool()).await?.into_iter().map(|file| file.name));
+            }
+            for among in store::in_lists(db.pool(), attachment::Column::Name, &names) {
+                let own = attachment::Column::AccountId.eq(account);
+                let found = attachment::Entity::find().filter(among).filter(own);
+                known.extend(found.all(db.pool()).await?.into_iter().map(|naming| naming.name));
             }
             for (key, stored) in some {
                 if !known.contains(key.name()) && stored.modified < before {
@@ -475,33 +644,58 @@ pub async fn clean_up(
 /// Objects that are looked at at once.
 const CHUNK: usize = 500;
 
-/// Files that no row names, last heard of before a time.
-async fn unnamed(db: &Db, before: Millis) -> Result<Vec<Model>, Error> {
+/// Whether a file was last heard of before a time, and no row names it.
+fn is_unnamed(before: Millis) -> SimpleExpr {
+    let column = |name: &'static str| Expr::col(("file", name));
     let named = Query::select()
         .expr(Expr::val(1))
         .from("attachment")
         .and_where(Expr::col(("attachment", "account_id")).equals(("file", "account_id")))
         .and_where(Expr::col(("attachment", "name")).equals(("file", "name")))
         .to_owned();
-    // An account names its picture by a URL that ends with the file's name, or by that alone.
-    let contains = r#""account"."profile_image_url" LIKE '%' || "file"."name" || '%'"#;
-    let portrait = Query::select()
-        .expr(Expr::val(1))
-        .from("account")
-        .and_where(Expr::col(("account", "id")).equals(("file", "account_id")))
-        .and_where(Expr::cust(contains))
-        .to_owned();
+    column("requested_at")
+        .lt(before)
+        .and(column("uploaded_at").is_null().or(column("uploaded_at").lt(before)))
+        .and(Expr::exists(named).not())
+}
+
+/// Some of them, after the last ones.
+async fn unnamed(
+    db: &Db,
+    before: Millis,
+    after: &(Millis, Uuid, String),
+) -> Result<Vec<Model>, Error> {
+    let key =
+        || [Column::RequestedAt, Column::AccountId, Column::Name].map(|c| Expr::col(("file", c)));
+    let last = [Expr::val(after.0), Expr::val(after.1), Expr::val(after.2.clone())];
     Ok(Entity::find()
-        .filter(Column::RequestedAt.lt(before))
-        .filter(
-            Expr::col(Column::UploadedAt).is_null().or(Expr::col(Column::UploadedAt).lt(before)),
-        )
-        .filter(Expr::exists(named).not())
-        .filter(Expr::exists(portrait).not())
+        .filter(is_unnamed(before))
+        .filter(Expr::tuple(key()).gt(Expr::tuple(last)))
         .order_by_asc(Column::RequestedAt)
+        .order_by_asc(Column::AccountId)
+        .order_by_asc(Column::Name)
         .limit(limits::GC_ROWS)
         .all(db.pool())
         .await?)
+}
+
+/// Removes a file, if still no row names it. Every push of its account waits for this, and so does a
+/// request for a URL.
+async fn forget(db: &Db, files: &Files, key: &Key, before: Millis) -> Result<bool, Error> {
+    let tx = db.begin_write().await?;
+    scope::lock_found(&tx, [key.account()]).await?;
+    let delete = Query::delete()
+        .from_table("file")
+        .and_where(Expr::col("account_id").eq(key.account()))
+        .and_where(Expr::col("name").eq(key.name()))
+        .and_where(is_unnamed(before))
+        .to_owned();
+    let is_gone = tx.execute(&delete).await?.rows_affected() == 1;
+    if is_gone {
+        files.delete(key).await?;
+    }
+    tx.commit().await?;
+    Ok(is_gone)
 }
 
 /// Forgets what rows named before a time and do not name any more. Gives how many.
@@ -524,7 +718,15 @@ async fn forget_attachments(db: &Db, before: Millis) -> Result<u64, Error> {
         let Some(last) = ids.last() else { return Ok(forgotten) };
         after = *last;
         let mut named: HashSet<(Uuid, String, String)> = HashSet::new();
-        for kind in crate::kinds::all().filter(|kind| kind.files().next().is_some()) {
+        for among in store::in_lists(db.pool(), entity::account::Column::Id, &ids) {
+            for account in entity::account::Entity::find().filter(among).all(db.pool()).await? {
+                let portrait = account.profile_image_url.as_deref().map(names_in);
+                for name in portrait.into_iter().flatten() {
+                    named.insert((account.id, PORTRAIT.to_owned(), name));
+                }
+            }
+        }
+        for kind in kinds::all().filter(|kind| kind.files().next().is_some()) {
             for row in store::rows_by_id(db.pool(), kind, &ids).await? {
                 for (at, _) in kind.files() {
                     if let Some(name) = row.content.values[at].as_text() {
@@ -551,10 +753,49 @@ async fn forget_attachments(db: &Db, before: Millis) -> Result<u64, Error> {
             for model in old.all(db.pool()).await? {
                 let key = (model.entity_id, model.field, model.name);
                 if !named.contains(&key) && !disputed.contains(&key.0) {
-                    Entity::delete_by_id(key).exec(db.pool()).await?;
-                    forgotten += 1;
+                    // Unless it was named anew in this moment.
+                    let still = Entity::delete_many()
+                        .filter(Column::EntityId.eq(key.0))
+                        .filter(Column::Field.eq(key.1))
+                        .filter(Column::Name.eq(key.2))
+                        .filter(Column::At.lt(before));
+                    forgotten += still.exec(db.pool()).await?.rows_affected;
                 }
             }
         }
     }
+}
+
+// ── Portraits ────────────────────────────────────────────────────────────────────────────────
+
+/// The field by which an account names its picture.
+const PORTRAIT: &str = "profileImageUrl";
+
+/// Notes that an account names one of its files as its picture: by a URL that ends with the file's
+/// name, or by that alone.
+pub async fn name_portrait(db: &Db, account: Uuid, url: &str) -> Result<(), Error> {
+    let names: Vec<String> = names_in(url).collect();
+    let now = db::now(db.pool()).await?;
+    for among in store::in_lists(db.pool(), Column::Name, &names) {
+        let own = Entity::find().filter(among).filter(Column::AccountId.eq(account));
+        let named = own.all(db.pool()).await?.into_iter().map(|file| attachment::Model {
+            entity_id: account,
+            field: PORTRAIT.into(),
+            name: file.name,
+            kind: "Account".into(),
+            account_id: account,
+            at: now,
+        });
+        store::upsert::<attachment::Entity, _>(db.pool(), named.collect()).await?;
+    }
+    Ok(())
+}
+
+/// What a URL may mean as the name of a file: the ends of its path.
+fn names_in(url: &str) -> impl Iterator<Item = String> {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    let starts: Vec<usize> =
+        std::iter::once(0).chain(path.match_indices('/').map(|(at, _)| at + 1)).collect();
+    starts.into_iter().rev().take(8).map(move |start| path[start..].to_owned())
 }

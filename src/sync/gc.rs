@@ -12,7 +12,7 @@ use super::{ConflictStatus, scope, store};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::Error;
-use crate::kinds;
+use crate::kinds::{self, EntityType};
 
 /// What a clean-up removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +150,13 @@ pub async fn bury_rows(
     store::upsert::<entity::buried::Entity, _>(tx, graves.collect()).await?;
     let mut removed = 0;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    for (table, column) in [("track_segment", "track_id"), ("route_point", "trip_id")] {
+    // Ids are unique within a kind.
+    let hanging: &[(&str, &str)] = match kind.entity_type {
+        EntityType::GPXTrack => &[("track_segment", "track_id")],
+        EntityType::Trip => &[("route_point", "trip_id")],
+        _ => &[],
+    };
+    for (table, column) in hanging.iter().copied() {
         for among in store::in_lists(tx, column, &ids) {
             tx.execute(&Query::delete().from_table(table).and_where(among).to_owned()).await?;
         }

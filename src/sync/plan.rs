@@ -44,8 +44,11 @@ pub struct World {
     pub departed: HashMap<(Uuid, Key), i64>,
     /// Roots whose deletion would take along what others changed and the device has not seen.
     pub unseen: HashSet<Key>,
-    /// Of the files that the batch names, those that the sender has uploaded, with their size.
-    pub files: HashMap<String, i64>,
+    /// Of the files that the batch or its rows name, those that are there, with their size: by account
+    /// and name.
+    pub files: HashMap<(Uuid, String), i64>,
+    /// Who named the files of the batch's rows: by row, field and name.
+    pub namers: HashMap<(Uuid, usize, String), Uuid>,
 }
 
 /// Accounts and devices whose edits are in a conflict.
@@ -71,6 +74,7 @@ impl World {
             departed: HashMap::new(),
             unseen: HashSet::new(),
             files: HashMap::new(),
+            namers: HashMap::new(),
         }
     }
 }
@@ -129,6 +133,9 @@ pub struct Attachment {
     pub key: Key,
     pub field: usize,
     pub name: String,
+    /// The row names it from now on. Otherwise it does no more, or would if a conflict were decided
+    /// otherwise.
+    pub begins: bool,
     /// The row that this one was copied from: the file is the same.
     pub copied_from: Option<Uuid>,
     /// Who named it, where that is not the sender.
@@ -155,7 +162,7 @@ pub struct Plan {
     /// Scopes of new trips; the sender owns them.
     pub new_scopes: Vec<Uuid>,
     /// Rows whose references changed, with the new ones.
-    pub links: Vec<(Uuid, Vec<Uuid>)>,
+    pub links: Vec<(Key, Vec<Uuid>)>,
     pub attachments: Vec<Attachment>,
     /// Rows whose file is there and has still to be read.
     pub unread: Vec<Key>,
@@ -584,6 +591,9 @@ impl Planner {
                 let id = record.id;
                 match outcome {
                     Outcome::Unchanged => {}
+                    Outcome::Deleted => {
+                        self.delete(key, change.client_time);
+                    }
                     Outcome::Row(content) => {
                         // The merged row is checked like any other. Where it is invalid, each side
                         // may be valid for itself: but for who overwrites, that is for a person.
@@ -828,7 +838,9 @@ impl Planner {
         let mut status = Status::InSync;
         for (at, file) in key.0.kind().files().filter(|(_, file)| file.awaited) {
             let Some(name) = content.values[at].as_text() else { continue };
-            let there = self.world.files.get(name).is_some_and(|bytes| match file.size {
+            let account = self.namer(key, at, name);
+            let there = self.world.files.get(&(account, name.to_owned()));
+            let there = there.is_some_and(|bytes| match file.size {
                 Some(field) => *content.get(field) == Value::Int(*bytes),
                 None => true,
             });
@@ -841,6 +853,20 @@ impl Planner {
             status = Status::FilesPending;
         }
         status
+    }
+
+    /// In whose space the file lies that a row is to name: of who named it, if it is named already, or
+    /// in what the row is a copy of.
+    fn namer(&self, key: Key, field: usize, name: &str) -> Uuid {
+        let known = |id: Uuid| self.world.namers.get(&(id, field, name.to_owned())).copied();
+        let current = self.world.rows.get(&key);
+        let current =
+            current.filter(|row| row.content.values[field].as_text().is_some_and(|n| n == name));
+        match (current, self.copies.get(&key)) {
+            (Some(row), _) => known(row.id).unwrap_or(row.created_by),
+            (None, Some(original)) => known(*original).unwrap_or(self.world.sender.account),
+            (None, None) => self.world.sender.account,
+        }
     }
 
     fn index_children(&mut self, key: Key) {
@@ -1249,6 +1275,7 @@ impl Planner {
                     key,
                     field,
                     name,
+                    begins: false,
                     copied_from: None,
                     named_by: None,
                 });
@@ -1336,18 +1363,21 @@ impl Planner {
             seqs.insert(*key, row.seq);
             let old = before.as_ref().map(|before| before.files.as_slice()).unwrap_or_default();
             let new = named_files(&row);
-            let changed = old.iter().filter(|named| !new.contains(named));
-            let changed = changed.chain(new.iter().filter(|named| !old.contains(named)));
-            self.plan.attachments.extend(changed.map(|(field, name)| Attachment {
-                key: *key,
-                field: *field,
-                name: name.clone(),
-                copied_from: self.copies.get(key).copied(),
-                named_by: self.world.is_import.then_some(row.created_by),
+            let ends = old.iter().filter(|named| !new.contains(named)).map(|named| (false, named));
+            let begins = new.iter().filter(|named| !old.contains(named)).map(|named| (true, named));
+            self.plan.attachments.extend(ends.chain(begins).map(|(begins, (field, name))| {
+                Attachment {
+                    key: *key,
+                    field: *field,
+                    name: name.clone(),
+                    begins,
+                    copied_from: self.copies.get(key).copied(),
+                    named_by: self.world.is_import.then_some(row.created_by),
+                }
             }));
             let refs = live_refs(&row);
             if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {
-                self.plan.links.push((row.id, refs));
+                self.plan.links.push((*key, refs));
             }
             self.plan.rows.push(row);
         }

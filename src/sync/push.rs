@@ -130,6 +130,10 @@ impl Work for Batch {
         tx: &DatabaseTransaction,
         mut held: Held,
     ) -> Result<Step<Pushed>, Failure> {
+        if !held.scopes.contains_key(&self.sender.account) {
+            // The account was erased since it was asked who sends.
+            return Err(Error::unauthenticated().into());
+        }
         let now = held.now;
         let reading =
             Reading { sender: self.sender, origin: self.origin, now, max_skew: self.max_skew };
@@ -271,11 +275,11 @@ impl Loader<'_> {
             .iter()
             .filter(|item| !loader.world.receipts.contains_key(&item.operation_key))
             .collect();
+        let targets = loader.targets(&fresh).await?;
         // What an import names lies in the space of who made the row: nobody has looked there.
         if batch.origin != Origin::Import {
             loader.files(&fresh).await?;
         }
-        let targets = loader.targets(&fresh).await?;
         loader.missing(&fresh, &targets).await?;
         let below = loader.descendants(&fresh).await?;
         loader.carriers(&fresh, &below).await?;
@@ -321,26 +325,52 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Reads which of the files that the changes name the sender has uploaded.
+    /// Reads which of the files are there that the changes, or the rows that they change, name.
     async fn files(&mut self, items: &[&Item]) -> Result<(), DbErr> {
+        use entity::attachment;
         use entity::file::{Column, Entity};
         let mut names = BTreeSet::new();
+        let mut ids = BTreeSet::new();
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
-            let files = change.entity_type.kind().files();
-            let named = files.filter_map(|(at, _)| change.edit.get(&at).and_then(Value::as_text));
-            names.extend(named.map(str::to_owned));
+            let kind = change.entity_type.kind();
+            let row = self.world.rows.get(&(change.entity_type, change.id));
+            for (at, file) in kind.files() {
+                let size = file.size.map(|name| kind.field(name));
+                let edited = |at: &usize| change.edit.contains_key(at);
+                if !edited(&at) && !size.as_ref().is_some_and(edited) {
+                    continue;
+                }
+                let edit = change.edit.get(&at).and_then(Value::as_text);
+                let current = row.and_then(|row| row.content.values[at].as_text());
+                names.extend(edit.into_iter().chain(current).map(str::to_owned));
+                ids.extend(row.map(|row| row.id));
+            }
         }
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        for among in store::in_lists(self.tx, attachment::Column::EntityId, &ids) {
+            for model in attachment::Entity::find().filter(among).all(self.tx).await? {
+                if let Some(field) = entity_type(&model.kind)?.kind().find(&model.field) {
+                    self.world
+                        .namers
+                        .insert((model.entity_id, field, model.name), model.account_id);
+                }
+            }
+        }
+        let mut accounts: BTreeSet<Uuid> = self.world.namers.values().copied().collect();
+        accounts.insert(self.world.sender.account);
         let names: Vec<String> = names.into_iter().collect();
         for among in store::in_lists(self.tx, Column::Name, &names) {
             let found = Entity::find()
                 .filter(among)
-                .filter(Column::AccountId.eq(self.world.sender.account))
+                .filter(Column::AccountId.is_in(accounts.iter().copied()))
                 .filter(Column::UploadedAt.is_not_null())
                 .all(self.tx)
                 .await?;
-            self.world
-                .files
-                .extend(found.into_iter().filter_map(|file| Some((file.name, file.size?))));
+            self.world.files.extend(
+                found
+                    .into_iter()
+                    .filter_map(|file| Some(((file.account_id, file.name), file.size?))),
+            );
         }
         Ok(())
     }
@@ -517,16 +547,18 @@ impl Loader<'_> {
             .collect();
         targets.sort_unstable();
         targets.dedup();
-        let mut sources: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+        let mut sources: HashMap<Key, Vec<Uuid>> = HashMap::new();
         for among in store::in_lists(self.tx, link::Column::TargetId, &targets) {
             for link in link::Entity::find().filter(among).all(self.tx).await? {
-                sources.entry(link.source_id).or_default().push(link.target_id);
+                let source = (entity_type(&link.source_kind)?, link.source_id);
+                sources.entry(source).or_default().push(link.target_id);
             }
         }
-        let ids: Vec<Uuid> = sources.keys().copied().collect();
         for kind in kinds::all().filter(|kind| kind.refs().next().is_some()) {
+            let of_kind = sources.keys().filter(|(source, _)| *source == kind.entity_type);
+            let ids: Vec<Uuid> = of_kind.map(|(_, id)| *id).collect();
             for row in store::rows_by_id(self.tx, kind, &ids).await? {
-                for target in sources.get(&row.id).into_iter().flatten() {
+                for target in sources.get(&row.key()).into_iter().flatten() {
                     self.world.carriers.entry(*target).or_default().push(row.key());
                 }
                 self.keep(vec![row]);
@@ -837,7 +869,8 @@ async fn create_scopes(
     Ok(true)
 }
 
-/// Notes whose files rows name. Who named it first stays: the file lies in their space.
+/// Notes whose files rows name: of who named it last. A name that a row has had, or that waits in a
+/// conflict, stays theirs who gave it.
 async fn write_attachments(
     tx: &DatabaseTransaction,
     account: Uuid,
@@ -853,7 +886,8 @@ async fn write_attachments(
         }
     }
     let mut models: BTreeMap<(Uuid, String, String), Model> = BTreeMap::new();
-    for Attachment { key, field, name, copied_from, named_by } in &plan.attachments {
+    let mut begun: BTreeSet<(Uuid, String, String)> = BTreeSet::new();
+    for Attachment { key, field, name, begins, copied_from, named_by } in &plan.attachments {
         let field = key.0.kind().fields[*field].name.clone();
         let original = copied_from.map(|id| (id, field.clone(), name.clone()));
         let owner = original.and_then(|original| owners.get(&original).copied());
@@ -865,32 +899,53 @@ async fn write_attachments(
             account_id: owner.or(*named_by).unwrap_or(account),
             at: now,
         };
-        models.insert((key.1, field, name.clone()), model);
+        let place = (key.1, field, name.clone());
+        if *begins {
+            begun.insert(place.clone());
+        }
+        models.insert(place, model);
     }
-    let models: Vec<Model> = models.into_values().collect();
-    for mut insert in store::inserts::<Entity>(&models) {
-        let key = [Column::EntityId, Column::Field, Column::Name];
-        insert.on_conflict(OnConflict::columns(key).update_column(Column::At).to_owned());
-        tx.execute(&insert).await?;
+    let (begun, rest): (Vec<_>, Vec<_>) =
+        models.into_iter().partition(|(place, _)| begun.contains(place));
+    for (models, changed) in
+        [(begun, vec![Column::AccountId, Column::At]), (rest, vec![Column::At])]
+    {
+        let models: Vec<Model> = models.into_iter().map(|(_, model)| model).collect();
+        for mut insert in store::inserts::<Entity>(&models) {
+            let mut again = OnConflict::columns([Column::EntityId, Column::Field, Column::Name]);
+            again.update_columns(changed.iter().copied());
+            tx.execute(insert.on_conflict(again)).await?;
+        }
     }
     Ok(())
 }
 
 async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr> {
-    let created: HashSet<Uuid> = plan
+    let created: HashSet<Key> = plan
         .revisions
         .iter()
         .filter(|(_, revision)| revision.version == 1)
-        .map(|((_, id), _)| *id)
+        .map(|(key, _)| *key)
         .collect();
-    let old: Vec<Uuid> =
-        plan.links.iter().map(|(id, _)| *id).filter(|id| !created.contains(id)).collect();
-    for among in store::in_lists(tx, "source_id", &old) {
-        let delete = Query::delete().from_table("link").and_where(among).to_owned();
-        tx.execute(&delete).await?;
+    for kind in kinds::all().filter(|kind| kind.refs().next().is_some()) {
+        let of_kind = plan.links.iter().map(|(key, _)| key);
+        let old = of_kind.filter(|key| key.0 == kind.entity_type && !created.contains(key));
+        let old: Vec<Uuid> = old.map(|(_, id)| *id).collect();
+        for among in store::in_lists(tx, "source_id", &old) {
+            let delete = Query::delete()
+                .from_table("link")
+                .and_where(among)
+                .and_where(Expr::col("source_kind").eq(kind.name()))
+                .to_owned();
+            tx.execute(&delete).await?;
+        }
     }
-    let links = plan.links.iter().flat_map(|(source, targets)| {
-        targets.iter().map(|target| entity::link::Model { source_id: *source, target_id: *target })
+    let links = plan.links.iter().flat_map(|((kind, source), targets)| {
+        targets.iter().map(|target| entity::link::Model {
+            source_id: *source,
+            target_id: *target,
+            source_kind: kind.name().into(),
+        })
     });
     store::insert::<entity::link::Entity, _>(tx, links.collect()).await
 }

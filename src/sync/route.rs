@@ -136,11 +136,6 @@ impl Work for Add<'_> {
                 return Err(Error::new(Code::NotFound, message).into());
             }
         }
-        let there = Entity::find().filter(Column::TripId.eq(self.trip)).count(tx).await?;
-        if there + self.points.len() as u64 > limits::TRIP_POINTS {
-            let message = format!("a trip may have {} points", limits::TRIP_POINTS);
-            return Err(Error::new(Code::Limit, message).into());
-        }
         let model = |point: &Point| Model {
             id: point.id(self.trip),
             trip_id: self.trip,
@@ -161,6 +156,12 @@ impl Work for Add<'_> {
         }
         if added == 0 {
             return Ok(Step::Done(models));
+        }
+        // Counted when those that were there already have been told apart.
+        let all = Entity::find().filter(Column::TripId.eq(self.trip)).count(tx).await?;
+        if all > limits::TRIP_POINTS {
+            let message = format!("a trip may have {} points", limits::TRIP_POINTS);
+            return Err(Error::new(Code::Limit, message).into());
         }
         // What is shown of the trip changed, though none of its rows did.
         let sender = Sender { account: self.account, device: None };

@@ -104,8 +104,22 @@ struct Share {
 
 impl Share {
     async fn run(&self, db: &Db) -> Result<(), Error> {
-        let scopes = ToLock { found: [self.trip].into(), ..ToLock::default() };
-        transaction::run(db, Uuid::nil(), scopes, self).await
+        let mut scopes = ToLock::default();
+        let by = match self.by {
+            By::Account(by) => {
+                scopes.named.insert(self.trip);
+                by
+            }
+            By::Operator => {
+                scopes.found.insert(self.trip);
+                Uuid::nil()
+            }
+        };
+        if let Deed::Grant(_) = self.deed {
+            // An account that is being erased takes its own scope first.
+            scopes.found.insert(self.account);
+        }
+        transaction::run(db, by, scopes, self).await
     }
 
     /// Refuses what there is no trip for, and who may not. Gives all memberships there ever were,
@@ -133,6 +147,14 @@ impl Share {
         let By::Account(by) = self.by else { return Ok(()) };
         let role = match memberships.get(&by) {
             None => return Err(no_such_trip()),
+            // Who has left has left.
+            Some(membership)
+                if membership.removed_at.is_some()
+                    && self.deed == Deed::Revoke
+                    && by == self.account =>
+            {
+                return Ok(());
+            }
             Some(membership) if membership.removed_at.is_some() => {
                 return Err(Error::new(Code::Forbidden, "you are no longer a member"));
             }
@@ -159,6 +181,9 @@ impl Work for Share {
             return Err(no_such_trip().into());
         };
         let (memberships, root) = self.examine(tx).await?;
+        if let (Deed::Grant(_), false) = (self.deed, held.scopes.contains_key(&self.account)) {
+            return Err(Error::new(Code::NotFound, "there is no such account").into());
+        }
         let earlier = memberships.get(&self.account);
         let current = earlier.filter(|membership| membership.removed_at.is_none());
         let owns = match current {
