@@ -23,6 +23,7 @@ mod g15_clocks;
 mod g16_nobody_elses_rows;
 mod http;
 mod import;
+mod role_matrix;
 mod schema;
 mod sharing;
 mod statements;
