@@ -163,9 +163,10 @@ impl MigrationTrait for Migration {
                 .take(),
             Table::create()
                 .table("link")
+                .col(string("kind"))
                 .col(uuid("source_id"))
                 .col(uuid("target_id"))
-                .primary_key(Index::create().col("source_id").col("target_id"))
+                .primary_key(Index::create().col("source_id").col("target_id").col("kind"))
                 .take(),
         ];
         for table in tables {

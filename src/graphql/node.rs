@@ -347,7 +347,7 @@ impl Writer<'_> {
             "userId" => Source::UserId,
             "location" => Source::Location(&selected.children),
             "normalizedName" => Source::NormalizedName,
-            "usageCount" => Source::Prepared(self.usage(rows).await?),
+            "usageCount" => Source::Prepared(self.usage(kind, rows).await?),
             "routePoints" => {
                 Source::Prepared(track::route_points(self.db, rows, &selected.children).await?)
             }
@@ -452,7 +452,7 @@ impl Writer<'_> {
                 self.by_id(target, &links).await?
             }
             Via::Together => {
-                links = self.together(&ids).await?;
+                links = self.together(kind, &ids).await?;
                 self.by_id(target, &links).await?
             }
         };
@@ -531,7 +531,7 @@ impl Writer<'_> {
     }
 
     /// On how many rows each row is carried.
-    async fn usage(&self, rows: &[Row]) -> Result<Vec<Vec<u8>>, Error> {
+    async fn usage(&self, kind: &Kind, rows: &[Row]) -> Result<Vec<Vec<u8>>, Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut counts: HashMap<Uuid, i64> = HashMap::new();
         for among in store::in_lists(self.db.pool(), "target_id", &ids) {
@@ -540,7 +540,7 @@ impl Writer<'_> {
                 .expr(Expr::col("source_id").count())
                 .from("link")
                 .and_where(among)
-                .and_where(self.sees_source("link"))
+                .and_where(self.sees_source("link", kind.entity_type))
                 .add_group_by([Expr::col("target_id")])
                 .to_owned();
             for row in self.db.pool().query_all(&select).await? {
@@ -553,9 +553,13 @@ impl Writer<'_> {
             .collect())
     }
 
-    /// Whether the caller sees the row that carries a link.
-    fn sees_source(&self, link: &'static str) -> sea_orm::sea_query::SimpleExpr {
-        let carriers = kinds::all().filter(|kind| kind.refs().next().is_some());
+    /// Whether the caller sees the row that carries a link, and carries such rows with it.
+    fn sees_source(
+        &self,
+        link: &'static str,
+        target: EntityType,
+    ) -> sea_orm::sea_query::SimpleExpr {
+        let carriers = kinds::all().filter(|kind| kind.refs().any(|(_, kind)| kind == target));
         let visible = carriers.map(|kind| {
             Expr::exists(
                 Query::select()
@@ -565,6 +569,7 @@ impl Writer<'_> {
                         "membership",
                         Expr::col(("membership", "scope_id")).equals((kind.table, "scope_id")),
                     )
+                    .and_where(Expr::col((link, "kind")).eq(kind.name()))
                     .and_where(Expr::col((kind.table, "id")).equals((link, "source_id")))
                     .and_where(Expr::col(("membership", "account_id")).eq(self.account))
                     .and_where(Expr::col(("membership", "removed_at")).is_null())
@@ -575,7 +580,7 @@ impl Writer<'_> {
     }
 
     /// What is carried together with each of these.
-    async fn together(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Uuid>>, Error> {
+    async fn together(&self, kind: &Kind, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Uuid>>, Error> {
         let mut found: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
         for among in store::in_lists(self.db.pool(), ("a", "target_id"), ids) {
             let select = Query::select()
@@ -586,11 +591,13 @@ impl Writer<'_> {
                     sea_orm::sea_query::JoinType::InnerJoin,
                     "link",
                     "b",
-                    Expr::col(("b", "source_id")).equals(("a", "source_id")),
+                    Expr::col(("b", "source_id"))
+                        .equals(("a", "source_id"))
+                        .and(Expr::col(("b", "kind")).equals(("a", "kind"))),
                 )
                 .and_where(among)
                 .and_where(Expr::col(("b", "target_id")).not_equals(("a", "target_id")))
-                .and_where(self.sees_source("a"))
+                .and_where(self.sees_source("a", kind.entity_type))
                 .to_owned();
             for row in self.db.pool().query_all(&select).await? {
                 found.entry(row.try_get_by_index(0)?).or_default().push(row.try_get_by_index(1)?);

@@ -374,10 +374,10 @@ impl Checker<'_> {
             .filter(|row| row.kind().refs().next().is_some())
             .map(|row| row.id)
             .collect();
-        let mut stored: HashMap<Uuid, BTreeSet<Uuid>> = HashMap::new();
+        let mut stored: HashMap<(String, Uuid), BTreeSet<Uuid>> = HashMap::new();
         for among in store::in_lists(self.db.pool(), Column::SourceId, &ids) {
             for link in Entity::find().filter(among).all(self.db.pool()).await? {
-                stored.entry(link.source_id).or_default().insert(link.target_id);
+                stored.entry((link.kind, link.source_id)).or_default().insert(link.target_id);
             }
         }
         for row in rows.values() {
@@ -392,7 +392,8 @@ impl Checker<'_> {
                 });
             }
             if row.kind().refs().next().is_some() {
-                let stored = stored.remove(&row.id).unwrap_or_default();
+                let source = (row.entity_type().name().to_owned(), row.id);
+                let stored = stored.remove(&source).unwrap_or_default();
                 self.expect(stored == carried, || {
                     format!("the links of {} are not what it carries", show(row.key()))
                 });

@@ -38,7 +38,7 @@ pub struct World {
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
     pub taken: HashSet<Uuid>,
     /// Which rows carry a row that the batch changes or deletes.
-    pub carriers: HashMap<Uuid, Vec<Key>>,
+    pub carriers: HashMap<Key, Vec<Key>>,
     /// Entries of the deletion log of rows that may come back to a scope, with the seq with which
     /// each had come into it.
     pub departed: HashMap<(Uuid, Key), i64>,
@@ -155,7 +155,7 @@ pub struct Plan {
     /// Scopes of new trips; the sender owns them.
     pub new_scopes: Vec<Uuid>,
     /// Rows whose references changed, with the new ones.
-    pub links: Vec<(Uuid, Vec<Uuid>)>,
+    pub links: Vec<(Key, Vec<Uuid>)>,
     pub attachments: Vec<Attachment>,
     /// Rows whose file is there and has still to be read.
     pub unread: Vec<Key>,
@@ -974,7 +974,7 @@ impl Planner {
             self.move_to(key, scope);
         }
         // A row that others carry is shown inside theirs: those are delivered again.
-        for carrier in self.world.carriers.get(&key.1).cloned().unwrap_or_default() {
+        for carrier in self.world.carriers.get(&key).cloned().unwrap_or_default() {
             let shown = self.world.rows.get(&carrier).is_some_and(|row| {
                 row.is_live() && self.world.scopes.get(&row.scope).is_some_and(|scope| scope.shared)
             });
@@ -1045,7 +1045,7 @@ impl Planner {
                 conflict.conflict_type = ConflictType::Deletion;
                 self.changed_conflicts.push(*dead);
             }
-            for carrier in self.world.carriers.get(&dead.1).cloned().unwrap_or_default() {
+            for carrier in self.world.carriers.get(dead).cloned().unwrap_or_default() {
                 self.drop_reference(carrier, *dead);
             }
         }
@@ -1347,7 +1347,7 @@ impl Planner {
             }));
             let refs = live_refs(&row);
             if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {
-                self.plan.links.push((row.id, refs));
+                self.plan.links.push((row.key(), refs));
             }
             self.plan.rows.push(row);
         }

@@ -506,30 +506,37 @@ impl Loader<'_> {
     async fn carriers(&mut self, items: &[&Item], below: &BTreeSet<Key>) -> Result<(), DbErr> {
         let carried: BTreeSet<EntityType> =
             kinds::all().flat_map(Kind::refs).map(|(_, target)| target).collect();
-        let mut targets: Vec<Uuid> = items
+        let targets: BTreeSet<Key> = items
             .iter()
             .filter_map(|item| item.change.as_ref().ok())
             .map(|change| (change.entity_type, change.id))
             .chain(below.iter().copied())
-            .filter(|(kind, _)| carried.contains(kind))
-            .map(|(_, id)| id)
-            .filter(|id| carried.iter().any(|kind| self.world.rows.contains_key(&(*kind, *id))))
+            .filter(|key| carried.contains(&key.0) && self.world.rows.contains_key(key))
             .collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let mut sources: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for among in store::in_lists(self.tx, link::Column::TargetId, &targets) {
+        let ids: BTreeSet<Uuid> = targets.iter().map(|(_, id)| *id).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let mut sources: HashMap<Key, Vec<Uuid>> = HashMap::new();
+        for among in store::in_lists(self.tx, link::Column::TargetId, &ids) {
             for link in link::Entity::find().filter(among).all(self.tx).await? {
-                sources.entry(link.source_id).or_default().push(link.target_id);
+                let source = (entity_type(&link.kind)?, link.source_id);
+                sources.entry(source).or_default().push(link.target_id);
             }
         }
-        let ids: Vec<Uuid> = sources.keys().copied().collect();
-        for kind in kinds::all().filter(|kind| kind.refs().next().is_some()) {
-            for row in store::rows_by_id(self.tx, kind, &ids).await? {
-                for target in sources.get(&row.id).into_iter().flatten() {
-                    self.world.carriers.entry(*target).or_default().push(row.key());
-                }
-                self.keep(vec![row]);
+        for kind in kinds::all() {
+            // A link knows only the id of what is carried; of which kind that is, the field says.
+            let found: Vec<(Uuid, Key)> = sources
+                .iter()
+                .filter(|((entity_type, _), _)| *entity_type == kind.entity_type)
+                .flat_map(|((_, source), ids)| ids.iter().map(|id| (*source, *id)))
+                .flat_map(|(source, id)| kind.refs().map(move |(_, to)| (source, (to, id))))
+                .filter(|(_, target)| targets.contains(target))
+                .collect();
+            let ids: BTreeSet<Uuid> = found.iter().map(|(source, _)| *source).collect();
+            let ids: Vec<Uuid> = ids.into_iter().collect();
+            self.keep(store::rows_by_id(self.tx, kind, &ids).await?);
+            for (source, target) in found {
+                let carrier = (kind.entity_type, source);
+                self.world.carriers.entry(target).or_default().push(carrier);
             }
         }
         Ok(())
@@ -877,22 +884,35 @@ async fn write_attachments(
 }
 
 async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr> {
-    let created: HashSet<Uuid> = plan
+    let created: HashSet<Key> = plan
         .revisions
         .iter()
         .filter(|(_, revision)| revision.version == 1)
-        .map(|((_, id), _)| *id)
+        .map(|(key, _)| *key)
         .collect();
-    let old: Vec<Uuid> =
-        plan.links.iter().map(|(id, _)| *id).filter(|id| !created.contains(id)).collect();
-    for among in store::in_lists(tx, "source_id", &old) {
-        let delete = Query::delete().from_table("link").and_where(among).to_owned();
-        tx.execute(&delete).await?;
+    for kind in kinds::all() {
+        let old: Vec<Uuid> = plan
+            .links
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|key| key.0 == kind.entity_type && !created.contains(key))
+            .map(|(_, id)| *id)
+            .collect();
+        for among in store::in_lists(tx, "source_id", &old) {
+            let mut delete = Query::delete();
+            delete.from_table("link").and_where(among);
+            delete.and_where(Expr::col("kind").eq(kind.name()));
+            tx.execute(&delete).await?;
+        }
     }
-    let links = plan.links.iter().flat_map(|(source, targets)| {
-        targets.iter().map(|target| entity::link::Model { source_id: *source, target_id: *target })
+    let links = plan.links.iter().flat_map(|((kind, source), targets)| {
+        targets.iter().map(|target| link::Model {
+            kind: kind.name().into(),
+            source_id: *source,
+            target_id: *target,
+        })
     });
-    store::insert::<entity::link::Entity, _>(tx, links.collect()).await
+    store::insert::<link::Entity, _>(tx, links.collect()).await
 }
 
 /// Reads the conflicts that the verdicts name, with their rows' versions.
