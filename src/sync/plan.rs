@@ -470,10 +470,15 @@ impl Planner {
         let kind = change.entity_type.kind();
         let key = (change.entity_type, change.id);
         let Some(row) = self.world.rows.get(&key) else {
-            return match change.operation == Operation::Create
-                && kind.home == Home::Itself
-                && self.world.taken.contains(&change.id)
-            {
+            let taken = kind.home == Home::Itself && self.world.taken.contains(&change.id);
+            // What waits in a conflict may still become a row, of those whom that concerns.
+            let reserved = self.world.open.get(&key).is_some_and(|(conflict, _)| {
+                !matches!(
+                    self.world.memberships.get(&conflict.scope),
+                    Some(Membership { until: None, role }) if *role != Role::Viewer
+                )
+            });
+            return match change.operation == Operation::Create && (taken || reserved) {
                 true => refuse(ErrorCode::Validation, "id: this id cannot be used"),
                 false => Ok(None),
             };
