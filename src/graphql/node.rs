@@ -244,6 +244,8 @@ enum Source<'a> {
         at: usize,
         names: &'static [&'static str],
         zero: bool,
+        /// It names another row.
+        link: bool,
     },
     CreatedAt,
     UpdatedAt,
@@ -323,7 +325,12 @@ impl Writer<'_> {
         let name = selected.name.as_str();
         for (at, field) in kind.fields.iter().enumerate() {
             if outputs(field).any(|output| output == name) {
-                return Ok(Source::Field { at, names: field.choices(), zero: field.reads_zero });
+                return Ok(Source::Field {
+                    at,
+                    names: field.choices(),
+                    zero: field.reads_zero,
+                    link: field.nullable && field.parent().is_some(),
+                });
             }
         }
         if let Some(relation) = kind.relations.iter().find(|relation| relation.name == name) {
@@ -382,8 +389,12 @@ impl Writer<'_> {
         object(out, selected.iter().zip(sources), |out, source| match source {
             Source::TypeName => text(out, row.entity_type().name()),
             Source::Id => uuid(out, row.id),
-            Source::Field { at, names, zero } => match &row.content.values[*at] {
+            Source::Field { at, names, zero, link } => match &row.content.values[*at] {
                 Value::Null if *zero => out.extend_from_slice(b"0.0"),
+                // Another's tag inside a memory: what it hangs on, the caller cannot see.
+                _ if *link && !self.roles.contains_key(&row.scope) => {
+                    out.extend_from_slice(b"null");
+                }
                 value => write_value(out, value, names),
             },
             Source::CreatedAt => time(out, row.created_at),
