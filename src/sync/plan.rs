@@ -37,6 +37,9 @@ pub struct World {
     pub open: HashMap<Key, (Conflict, Senders)>,
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
     pub taken: HashSet<Uuid>,
+    /// Of the accounts whose deleted rows the batch refers to, those that are or were in a trip with
+    /// the sender.
+    pub acquainted: HashSet<Uuid>,
     /// Which rows carry a row that the batch changes or deletes.
     pub carriers: HashMap<Key, Vec<Key>>,
     /// Entries of the deletion log of rows that may come back to a scope, with the seq with which
@@ -67,6 +70,7 @@ impl World {
             receipts: HashMap::new(),
             open: HashMap::new(),
             taken: HashSet::new(),
+            acquainted: HashSet::new(),
             carriers: HashMap::new(),
             departed: HashMap::new(),
             unseen: HashSet::new(),
@@ -792,15 +796,22 @@ impl Planner {
                 format!("{name}: the creation of {} failed in this batch", key.1),
             );
         }
+        let missing = || format!("{name}: there is no {} {}", key.0.name(), key.1);
         match self.world.rows.get(&key) {
-            // Whoever it belonged to: a device that has not heard of the deletion still sends it.
-            Some(row) if !row.is_live() => Ok(false),
+            // A device that has not heard of the deletion still sends it. It may be another's, whose
+            // memory carried it; of a stranger's it is not told that it was there.
+            Some(row)
+                if !row.is_live()
+                    && (row.scope == self.world.sender.account
+                        || self.world.is_import
+                        || self.world.acquainted.contains(&row.scope)) =>
+            {
+                Ok(false)
+            }
+            Some(row) if !row.is_live() => refuse(ErrorCode::NotFound, missing()),
             Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(true),
             Some(_) if self.world.is_import => Ok(true),
-            _ => refuse(
-                ErrorCode::NotFound,
-                format!("{name}: there is no {} {}", key.0.name(), key.1),
-            ),
+            _ => refuse(ErrorCode::NotFound, missing()),
         }
     }
 

@@ -277,6 +277,7 @@ impl Loader<'_> {
         }
         let targets = loader.targets(&fresh).await?;
         loader.missing(&fresh, &targets).await?;
+        loader.acquainted(&targets).await?;
         let below = loader.descendants(&fresh).await?;
         loader.carriers(&fresh, &below).await?;
         loader.open_conflicts(&targets).await?;
@@ -422,6 +423,38 @@ impl Loader<'_> {
         for among in store::in_lists(self.tx, entity::scope::Column::Id, &new) {
             let taken = entity::scope::Entity::find().filter(among).all(self.tx).await?;
             self.world.taken.extend(taken.into_iter().map(|scope| scope.id));
+        }
+        Ok(())
+    }
+
+    /// Finds out whose deleted rows the sender may have been shown.
+    async fn acquainted(&mut self, targets: &BTreeSet<Key>) -> Result<(), DbErr> {
+        let own = self.world.sender.account;
+        let owners: BTreeSet<Uuid> = targets
+            .iter()
+            .filter(|(kind, _)| kind.kind().home == Home::Account)
+            .filter_map(|key| self.world.rows.get(key))
+            .filter(|row| !row.is_live() && row.scope != own)
+            .map(|row| row.scope)
+            .collect();
+        let owners: Vec<Uuid> = owners.into_iter().collect();
+        for among in store::in_lists(self.tx, ("theirs", "account_id"), &owners) {
+            let together = Query::select()
+                .distinct()
+                .column(("theirs", "account_id"))
+                .from_as("membership", "theirs")
+                .join_as(
+                    sea_orm::sea_query::JoinType::InnerJoin,
+                    "membership",
+                    "own",
+                    Expr::col(("own", "scope_id")).equals(("theirs", "scope_id")),
+                )
+                .and_where(among)
+                .and_where(Expr::col(("own", "account_id")).eq(own))
+                .to_owned();
+            for row in self.tx.query_all(&together).await? {
+                self.world.acquainted.insert(row.try_get_by_index(0)?);
+            }
         }
         Ok(())
     }
