@@ -20,6 +20,7 @@ mod g11_disjoint_edits_merge;
 mod g12_overlapping_edits_are_kept;
 mod g14_delete_against_update;
 mod g15_clocks;
+mod g16_attempts;
 mod g16_nobody_elses_rows;
 mod http;
 mod import;
