@@ -7,5 +7,5 @@ ledger_entity! { "link" {
     target_id: Uuid,
     /// Ids are unique within a kind. The kind of the target follows from this one.
     #[sea_orm(primary_key, auto_increment = false)]
-    source_kind: String,
+    kind: String,
 }}

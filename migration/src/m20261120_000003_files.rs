@@ -99,15 +99,15 @@ impl MigrationTrait for Migration {
         match manager.get_database_backend() {
             DbBackend::Postgres => {
                 for statement in [
-                    "ALTER TABLE link ADD COLUMN source_kind varchar NOT NULL DEFAULT 'Memory'",
+                    "ALTER TABLE link ADD COLUMN kind varchar NOT NULL DEFAULT 'Memory'",
                     "ALTER TABLE link DROP CONSTRAINT link_pkey",
-                    "ALTER TABLE link ADD PRIMARY KEY (source_id, target_id, source_kind)",
+                    "ALTER TABLE link ADD PRIMARY KEY (source_id, target_id, kind)",
                 ] {
                     db.execute_unprepared(statement).await?;
                 }
                 Ok(())
             }
-            _ => rebuild_link(manager, Some("source_kind")).await,
+            _ => rebuild_link(manager, Some("kind")).await,
         }
     }
 
@@ -122,12 +122,12 @@ impl MigrationTrait for Migration {
             manager.drop_index(Index::drop().table(table).name(name).to_owned()).await?;
         }
         let db = manager.get_connection();
-        db.execute_unprepared("DELETE FROM link WHERE source_kind <> 'Memory'").await?;
+        db.execute_unprepared("DELETE FROM link WHERE kind <> 'Memory'").await?;
         match manager.get_database_backend() {
             DbBackend::Postgres => {
                 for statement in [
                     "ALTER TABLE link DROP CONSTRAINT link_pkey",
-                    "ALTER TABLE link DROP COLUMN source_kind",
+                    "ALTER TABLE link DROP COLUMN kind",
                     "ALTER TABLE link ADD PRIMARY KEY (source_id, target_id)",
                 ] {
                     db.execute_unprepared(statement).await?;

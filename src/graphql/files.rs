@@ -215,6 +215,9 @@ impl FileMutation {
     ) -> Result<PresignedUrlResponse> {
         let trip = uuid(ctx, "tripId", &trip_id)?;
         let view = View::of(ctx).await?;
+        if view.seen.iter().any(|scope| scope.id == trip && !scope.is_visible()) {
+            return Err(public(Error::new(Code::Forbidden, "you are no longer a member")));
+        }
         if view.row(EntityType::Trip, trip).await?.is_none() {
             return Err(public(not_there(EntityType::Trip)));
         }

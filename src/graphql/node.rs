@@ -244,6 +244,8 @@ enum Source<'a> {
         at: usize,
         names: &'static [&'static str],
         zero: bool,
+        /// It names another row.
+        link: bool,
     },
     CreatedAt,
     UpdatedAt,
@@ -323,7 +325,12 @@ impl Writer<'_> {
         let name = selected.name.as_str();
         for (at, field) in kind.fields.iter().enumerate() {
             if outputs(field).any(|output| output == name) {
-                return Ok(Source::Field { at, names: field.choices(), zero: field.reads_zero });
+                return Ok(Source::Field {
+                    at,
+                    names: field.choices(),
+                    zero: field.reads_zero,
+                    link: field.nullable && field.parent().is_some(),
+                });
             }
         }
         if let Some(relation) = kind.relations.iter().find(|relation| relation.name == name) {
@@ -347,7 +354,7 @@ impl Writer<'_> {
             "userId" => Source::UserId,
             "location" => Source::Location(&selected.children),
             "normalizedName" => Source::NormalizedName,
-            "usageCount" => Source::Prepared(self.usage(rows).await?),
+            "usageCount" => Source::Prepared(self.usage(kind, rows).await?),
             "routePoints" => {
                 Source::Prepared(track::route_points(self.db, rows, &selected.children).await?)
             }
@@ -382,8 +389,12 @@ impl Writer<'_> {
         object(out, selected.iter().zip(sources), |out, source| match source {
             Source::TypeName => text(out, row.entity_type().name()),
             Source::Id => uuid(out, row.id),
-            Source::Field { at, names, zero } => match &row.content.values[*at] {
+            Source::Field { at, names, zero, link } => match &row.content.values[*at] {
                 Value::Null if *zero => out.extend_from_slice(b"0.0"),
+                // Another's tag inside a memory: what it hangs on, the caller cannot see.
+                _ if *link && !self.roles.contains_key(&row.scope) => {
+                    out.extend_from_slice(b"null");
+                }
                 value => write_value(out, value, names),
             },
             Source::CreatedAt => time(out, row.created_at),
@@ -452,7 +463,7 @@ impl Writer<'_> {
                 self.by_id(target, &links).await?
             }
             Via::Together => {
-                links = self.together(&ids).await?;
+                links = self.together(kind, &ids).await?;
                 self.by_id(target, &links).await?
             }
         };
@@ -531,7 +542,7 @@ impl Writer<'_> {
     }
 
     /// On how many rows each row is carried.
-    async fn usage(&self, rows: &[Row]) -> Result<Vec<Vec<u8>>, Error> {
+    async fn usage(&self, kind: &Kind, rows: &[Row]) -> Result<Vec<Vec<u8>>, Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let mut counts: HashMap<Uuid, i64> = HashMap::new();
         for among in store::in_lists(self.db.pool(), "target_id", &ids) {
@@ -540,7 +551,7 @@ impl Writer<'_> {
                 .expr(Expr::col("source_id").count())
                 .from("link")
                 .and_where(among)
-                .and_where(self.sees_source("link"))
+                .and_where(self.sees_source("link", kind.entity_type))
                 .add_group_by([Expr::col("target_id")])
                 .to_owned();
             for row in self.db.pool().query_all(&select).await? {
@@ -553,10 +564,13 @@ impl Writer<'_> {
             .collect())
     }
 
-    /// Whether the caller sees the row that carries a link.
-    fn sees_source(&self, link: &'static str) -> sea_orm::sea_query::SimpleExpr {
-        // What is asked about are tags: those that carry others of the same id are not meant.
-        let carriers = kinds::all().filter(|kind| kind.refs().any(|(_, to)| to == EntityType::Tag));
+    /// Whether the caller sees the row that carries a link, and carries such rows with it.
+    fn sees_source(
+        &self,
+        link: &'static str,
+        target: EntityType,
+    ) -> sea_orm::sea_query::SimpleExpr {
+        let carriers = kinds::all().filter(|kind| kind.refs().any(|(_, kind)| kind == target));
         let visible = carriers.map(|kind| {
             Expr::exists(
                 Query::select()
@@ -566,8 +580,8 @@ impl Writer<'_> {
                         "membership",
                         Expr::col(("membership", "scope_id")).equals((kind.table, "scope_id")),
                     )
+                    .and_where(Expr::col((link, "kind")).eq(kind.name()))
                     .and_where(Expr::col((kind.table, "id")).equals((link, "source_id")))
-                    .and_where(Expr::col((link, "source_kind")).eq(kind.name()))
                     .and_where(Expr::col(("membership", "account_id")).eq(self.account))
                     .and_where(Expr::col(("membership", "removed_at")).is_null())
                     .to_owned(),
@@ -577,7 +591,7 @@ impl Writer<'_> {
     }
 
     /// What is carried together with each of these.
-    async fn together(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Uuid>>, Error> {
+    async fn together(&self, kind: &Kind, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Uuid>>, Error> {
         let mut found: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
         for among in store::in_lists(self.db.pool(), ("a", "target_id"), ids) {
             let select = Query::select()
@@ -590,11 +604,11 @@ impl Writer<'_> {
                     "b",
                     Expr::col(("b", "source_id"))
                         .equals(("a", "source_id"))
-                        .and(Expr::col(("b", "source_kind")).equals(("a", "source_kind"))),
+                        .and(Expr::col(("b", "kind")).equals(("a", "kind"))),
                 )
                 .and_where(among)
                 .and_where(Expr::col(("b", "target_id")).not_equals(("a", "target_id")))
-                .and_where(self.sees_source("a"))
+                .and_where(self.sees_source("a", kind.entity_type))
                 .to_owned();
             for row in self.db.pool().query_all(&select).await? {
                 found.entry(row.try_get_by_index(0)?).or_default().push(row.try_get_by_index(1)?);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::rows::{Node, Trip, View};
 use super::types::{DateTime, Group, TripRole, User};
 use super::{caller, services, uuid};
+use crate::auth::Account;
 use crate::error::{Code, Error};
 use crate::kinds::EntityType;
 use crate::sync::Role;
@@ -85,7 +86,11 @@ impl SharingQuery {
                 user_id: member.account_id.to_string(),
                 role: Role::from_name(&member.role)?.into(),
                 status: "ACTIVE".into(),
-                user: User::of(account, group.clone()),
+                user: match account.id == view.account {
+                    true => User::of(account, group.clone()),
+                    // When someone logs in is theirs to know.
+                    false => User::of(Account { last_login_at: None, ..account }, group.clone()),
+                },
                 trip: Some(Node { view: view.clone(), row: row.clone() }),
                 created_at: DateTime(member.granted_at),
             })

@@ -377,8 +377,7 @@ impl Checker<'_> {
         let mut stored: HashMap<(String, Uuid), BTreeSet<Uuid>> = HashMap::new();
         for among in store::in_lists(self.db.pool(), Column::SourceId, &ids) {
             for link in Entity::find().filter(among).all(self.db.pool()).await? {
-                let source = (link.source_kind, link.source_id);
-                stored.entry(source).or_default().insert(link.target_id);
+                stored.entry((link.kind, link.source_id)).or_default().insert(link.target_id);
             }
         }
         for row in rows.values() {
@@ -393,7 +392,7 @@ impl Checker<'_> {
                 });
             }
             if row.kind().refs().next().is_some() {
-                let source = (row.kind().name().to_owned(), row.id);
+                let source = (row.entity_type().name().to_owned(), row.id);
                 let stored = stored.remove(&source).unwrap_or_default();
                 self.expect(stored == carried, || {
                     format!("the links of {} are not what it carries", show(row.key()))

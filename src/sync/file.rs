@@ -304,21 +304,31 @@ pub async fn find(
             return Ok(own);
         }
     }
-    let naming = attachment::Entity::find()
-        .filter(attachment::Column::Name.eq(name))
-        .order_by_asc(attachment::Column::EntityId)
-        .limit(limits::NAMINGS)
-        .all(db.pool())
-        .await?;
+    let visible: Vec<Uuid> =
+        seen.iter().filter(|scope| scope.is_visible()).map(|scope| scope.id).collect();
     for kind in kinds::all().filter(|kind| kind.files().next().is_some()) {
-        let ids: Vec<Uuid> =
-            naming.iter().filter(|n| n.kind == kind.name()).map(|n| n.entity_id).collect();
-        let mut rows = store::rows_by_id(db.pool(), kind, &ids).await?;
-        rows.retain(|row| row.is_live() && super::read::sees(seen, row.scope));
-        let named = named(db.pool(), &rows).await?;
-        let meant = named.into_values().filter(|named| named.key.name() == name);
-        if let Some(meant) = meant.max_by_key(|named| named.is_there) {
-            return Ok(Some(meant));
+        let naming = Query::select()
+            .column("entity_id")
+            .from("attachment")
+            .and_where(Expr::col("name").eq(name))
+            .and_where(Expr::col("kind").eq(kind.name()))
+            .to_owned();
+        for among in store::in_lists(db.pool(), (kind.table, "scope_id"), &visible) {
+            // However many strangers use the name: theirs do not count.
+            let select = store::select(kind)
+                .and_where(among)
+                .and_where(Expr::col((kind.table, "deleted_at")).is_null())
+                .and_where(Expr::col((kind.table, "id")).in_subquery(naming.clone()))
+                .order_by((kind.table, "id"), sea_orm::Order::Asc)
+                .limit(limits::NAMINGS)
+                .to_owned();
+            let rows = store::rows_of(db.pool(), kind, &select).await?;
+            let named = named(db.pool(), &rows).await?;
+            let meant = named.into_values().filter(|named| named.key.name() == name);
+            let meant = meant.max_by_key(|named| named.is_there);
+            if meant.is_some() {
+                return Ok(meant);
+            }
         }
     }
     Ok(own)

@@ -37,8 +37,11 @@ pub struct World {
     pub open: HashMap<Key, (Conflict, Senders)>,
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
     pub taken: HashSet<Uuid>,
+    /// Of the accounts whose deleted rows the batch refers to, those that are or were in a trip with
+    /// the sender.
+    pub acquainted: HashSet<Uuid>,
     /// Which rows carry a row that the batch changes or deletes.
-    pub carriers: HashMap<Uuid, Vec<Key>>,
+    pub carriers: HashMap<Key, Vec<Key>>,
     /// Entries of the deletion log of rows that may come back to a scope, with the seq with which
     /// each had come into it.
     pub departed: HashMap<(Uuid, Key), i64>,
@@ -70,6 +73,7 @@ impl World {
             receipts: HashMap::new(),
             open: HashMap::new(),
             taken: HashSet::new(),
+            acquainted: HashSet::new(),
             carriers: HashMap::new(),
             departed: HashMap::new(),
             unseen: HashSet::new(),
@@ -477,10 +481,15 @@ impl Planner {
         let kind = change.entity_type.kind();
         let key = (change.entity_type, change.id);
         let Some(row) = self.world.rows.get(&key) else {
-            return match change.operation == Operation::Create
-                && kind.home == Home::Itself
-                && self.world.taken.contains(&change.id)
-            {
+            let taken = kind.home == Home::Itself && self.world.taken.contains(&change.id);
+            // What waits in a conflict may still become a row, of those whom that concerns.
+            let reserved = self.world.open.get(&key).is_some_and(|(conflict, _)| {
+                !matches!(
+                    self.world.memberships.get(&conflict.scope),
+                    Some(Membership { until: None, role }) if *role != Role::Viewer
+                )
+            });
+            return match change.operation == Operation::Create && (taken || reserved) {
                 true => refuse(ErrorCode::Validation, "id: this id cannot be used"),
                 false => Ok(None),
             };
@@ -797,15 +806,22 @@ impl Planner {
                 format!("{name}: the creation of {} failed in this batch", key.1),
             );
         }
+        let missing = || format!("{name}: there is no {} {}", key.0.name(), key.1);
         match self.world.rows.get(&key) {
-            // Whoever it belonged to: a device that has not heard of the deletion still sends it.
-            Some(row) if !row.is_live() => Ok(false),
+            // A device that has not heard of the deletion still sends it. It may be another's, whose
+            // memory carried it; of a stranger's it is not told that it was there.
+            Some(row)
+                if !row.is_live()
+                    && (row.scope == self.world.sender.account
+                        || self.world.is_import
+                        || self.world.acquainted.contains(&row.scope)) =>
+            {
+                Ok(false)
+            }
+            Some(row) if !row.is_live() => refuse(ErrorCode::NotFound, missing()),
             Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(true),
             Some(_) if self.world.is_import => Ok(true),
-            _ => refuse(
-                ErrorCode::NotFound,
-                format!("{name}: there is no {} {}", key.0.name(), key.1),
-            ),
+            _ => refuse(ErrorCode::NotFound, missing()),
         }
     }
 
@@ -1000,7 +1016,7 @@ impl Planner {
             self.move_to(key, scope);
         }
         // A row that others carry is shown inside theirs: those are delivered again.
-        for carrier in self.world.carriers.get(&key.1).cloned().unwrap_or_default() {
+        for carrier in self.world.carriers.get(&key).cloned().unwrap_or_default() {
             let shown = self.world.rows.get(&carrier).is_some_and(|row| {
                 row.is_live() && self.world.scopes.get(&row.scope).is_some_and(|scope| scope.shared)
             });
@@ -1071,7 +1087,7 @@ impl Planner {
                 conflict.conflict_type = ConflictType::Deletion;
                 self.changed_conflicts.push(*dead);
             }
-            for carrier in self.world.carriers.get(&dead.1).cloned().unwrap_or_default() {
+            for carrier in self.world.carriers.get(dead).cloned().unwrap_or_default() {
                 self.drop_reference(carrier, *dead);
             }
         }
@@ -1377,7 +1393,7 @@ impl Planner {
             }));
             let refs = live_refs(&row);
             if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {
-                self.plan.links.push((*key, refs));
+                self.plan.links.push((row.key(), refs));
             }
             self.plan.rows.push(row);
         }

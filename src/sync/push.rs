@@ -281,6 +281,7 @@ impl Loader<'_> {
             loader.files(&fresh).await?;
         }
         loader.missing(&fresh, &targets).await?;
+        loader.acquainted(&targets).await?;
         let below = loader.descendants(&fresh).await?;
         loader.carriers(&fresh, &below).await?;
         loader.open_conflicts(&targets).await?;
@@ -456,6 +457,38 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// Finds out whose deleted rows the sender may have been shown.
+    async fn acquainted(&mut self, targets: &BTreeSet<Key>) -> Result<(), DbErr> {
+        let own = self.world.sender.account;
+        let owners: BTreeSet<Uuid> = targets
+            .iter()
+            .filter(|(kind, _)| kind.kind().home == Home::Account)
+            .filter_map(|key| self.world.rows.get(key))
+            .filter(|row| !row.is_live() && row.scope != own)
+            .map(|row| row.scope)
+            .collect();
+        let owners: Vec<Uuid> = owners.into_iter().collect();
+        for among in store::in_lists(self.tx, ("theirs", "account_id"), &owners) {
+            let together = Query::select()
+                .distinct()
+                .column(("theirs", "account_id"))
+                .from_as("membership", "theirs")
+                .join_as(
+                    sea_orm::sea_query::JoinType::InnerJoin,
+                    "membership",
+                    "own",
+                    Expr::col(("own", "scope_id")).equals(("theirs", "scope_id")),
+                )
+                .and_where(among)
+                .and_where(Expr::col(("own", "account_id")).eq(own))
+                .to_owned();
+            for row in self.tx.query_all(&together).await? {
+                self.world.acquainted.insert(row.try_get_by_index(0)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what hangs on rows that are to be deleted or moved, and gives its keys.
     async fn descendants(&mut self, items: &[&Item]) -> Result<BTreeSet<Key>, DbErr> {
         let mut below = BTreeSet::new();
@@ -536,32 +569,37 @@ impl Loader<'_> {
     async fn carriers(&mut self, items: &[&Item], below: &BTreeSet<Key>) -> Result<(), DbErr> {
         let carried: BTreeSet<EntityType> =
             kinds::all().flat_map(Kind::refs).map(|(_, target)| target).collect();
-        let mut targets: Vec<Uuid> = items
+        let targets: BTreeSet<Key> = items
             .iter()
             .filter_map(|item| item.change.as_ref().ok())
             .map(|change| (change.entity_type, change.id))
             .chain(below.iter().copied())
-            .filter(|(kind, _)| carried.contains(kind))
-            .map(|(_, id)| id)
-            .filter(|id| carried.iter().any(|kind| self.world.rows.contains_key(&(*kind, *id))))
+            .filter(|key| carried.contains(&key.0) && self.world.rows.contains_key(key))
             .collect();
-        targets.sort_unstable();
-        targets.dedup();
+        let ids: BTreeSet<Uuid> = targets.iter().map(|(_, id)| *id).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
         let mut sources: HashMap<Key, Vec<Uuid>> = HashMap::new();
-        for among in store::in_lists(self.tx, link::Column::TargetId, &targets) {
+        for among in store::in_lists(self.tx, link::Column::TargetId, &ids) {
             for link in link::Entity::find().filter(among).all(self.tx).await? {
-                let source = (entity_type(&link.source_kind)?, link.source_id);
+                let source = (entity_type(&link.kind)?, link.source_id);
                 sources.entry(source).or_default().push(link.target_id);
             }
         }
-        for kind in kinds::all().filter(|kind| kind.refs().next().is_some()) {
-            let of_kind = sources.keys().filter(|(source, _)| *source == kind.entity_type);
-            let ids: Vec<Uuid> = of_kind.map(|(_, id)| *id).collect();
-            for row in store::rows_by_id(self.tx, kind, &ids).await? {
-                for target in sources.get(&row.key()).into_iter().flatten() {
-                    self.world.carriers.entry(*target).or_default().push(row.key());
-                }
-                self.keep(vec![row]);
+        for kind in kinds::all() {
+            // A link knows only the id of what is carried; of which kind that is, the field says.
+            let found: Vec<(Uuid, Key)> = sources
+                .iter()
+                .filter(|((entity_type, _), _)| *entity_type == kind.entity_type)
+                .flat_map(|((_, source), ids)| ids.iter().map(|id| (*source, *id)))
+                .flat_map(|(source, id)| kind.refs().map(move |(_, to)| (source, (to, id))))
+                .filter(|(_, target)| targets.contains(target))
+                .collect();
+            let ids: BTreeSet<Uuid> = found.iter().map(|(source, _)| *source).collect();
+            let ids: Vec<Uuid> = ids.into_iter().collect();
+            self.keep(store::rows_by_id(self.tx, kind, &ids).await?);
+            for (source, target) in found {
+                let carrier = (kind.entity_type, source);
+                self.world.carriers.entry(target).or_default().push(carrier);
             }
         }
         Ok(())
@@ -927,27 +965,29 @@ async fn write_links(tx: &DatabaseTransaction, plan: &Plan) -> Result<(), DbErr>
         .filter(|(_, revision)| revision.version == 1)
         .map(|(key, _)| *key)
         .collect();
-    for kind in kinds::all().filter(|kind| kind.refs().next().is_some()) {
-        let of_kind = plan.links.iter().map(|(key, _)| key);
-        let old = of_kind.filter(|key| key.0 == kind.entity_type && !created.contains(key));
-        let old: Vec<Uuid> = old.map(|(_, id)| *id).collect();
+    for kind in kinds::all() {
+        let old: Vec<Uuid> = plan
+            .links
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|key| key.0 == kind.entity_type && !created.contains(key))
+            .map(|(_, id)| *id)
+            .collect();
         for among in store::in_lists(tx, "source_id", &old) {
-            let delete = Query::delete()
-                .from_table("link")
-                .and_where(among)
-                .and_where(Expr::col("source_kind").eq(kind.name()))
-                .to_owned();
+            let mut delete = Query::delete();
+            delete.from_table("link").and_where(among);
+            delete.and_where(Expr::col("kind").eq(kind.name()));
             tx.execute(&delete).await?;
         }
     }
     let links = plan.links.iter().flat_map(|((kind, source), targets)| {
-        targets.iter().map(|target| entity::link::Model {
+        targets.iter().map(|target| link::Model {
+            kind: kind.name().into(),
             source_id: *source,
             target_id: *target,
-            source_kind: kind.name().into(),
         })
     });
-    store::insert::<entity::link::Entity, _>(tx, links.collect()).await
+    store::insert::<link::Entity, _>(tx, links.collect()).await
 }
 
 /// Reads the conflicts that the verdicts name, with their rows' versions.

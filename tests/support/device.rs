@@ -334,6 +334,32 @@ impl<'a> Device<'a> {
         members.iter().map(|member| (text(&member["userId"]), text(&member["role"]))).collect()
     }
 
+    /// Uploads a file under this name, as the app does.
+    pub async fn upload(&self, name: &str, media: &str, bytes: &'static str) {
+        let url = self.upload_url(name, media).await;
+        let put = self.app.client.put(url).header("content-type", media).body(bytes).send().await;
+        assert!(put.expect("the server answers").status().is_success());
+        let complete = "mutation($id: ID!, $name: String!) {
+            markFileUploadComplete(entityId: $id, entityType: \"MediaItem\", objectName: $name) }";
+        let answer = self.ask(complete, json!({ "id": Uuid::new_v4(), "name": name })).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+    }
+
+    /// A URL to upload a file under this name.
+    pub async fn upload_url(&self, name: &str, media: &str) -> String {
+        let ask = "mutation($request: UploadRequest!) {
+            generateBatchUploadUrls(uploadRequests: [$request]) { uploadUrls { uploadUrl } } }";
+        let request = json!({
+            "entityId": Uuid::new_v4(),
+            "entityType": "MediaItem",
+            "objectName": name,
+            "mimeType": media,
+        });
+        let answer = self.ask(ask, json!({ "request": request })).await;
+        let url = &answer["data"]["generateBatchUploadUrls"]["uploadUrls"][0]["uploadUrl"];
+        url.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
     /// Creates a trip and gives its id.
     pub async fn trip(&self, name: &str) -> Uuid {
         let id = Uuid::new_v4();
