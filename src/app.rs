@@ -61,7 +61,7 @@ impl App {
             sealer: Sealer::new(cursor_key.as_bytes(), epoch),
             page_size: config.sync_batch_size.into(),
             policy: config.conflict_resolution_strategy,
-            quota: u64::from(config.files.files_quota) * 1024 * 1024,
+            quota: config.files.quota(),
             shares: Throttle::new(limits::SHARES, limits::SHARE_EVERY),
             max_skew: i64::from(config.max_clock_skew) * 1000,
         });

@@ -83,6 +83,11 @@ pub struct FilesConfig {
 }
 
 impl FilesConfig {
+    /// Bytes that the files of one account may take.
+    pub fn quota(&self) -> u64 {
+        u64::from(self.files_quota) * 1024 * 1024
+    }
+
     pub fn grace(&self) -> Duration {
         Duration::from_secs(u64::from(self.files_grace_hours) * 3600)
     }
@@ -260,6 +265,8 @@ pub mod limits {
     pub const CONFLICTS: i32 = 500;
     /// Characters of a name of a person.
     pub const LINE: usize = 255;
+    /// Characters of a link to a picture.
+    pub const LINK: usize = 2_048;
     /// Sharings at once, and the wait for each one more: an address book's worth, not a search
     /// for who has an account.
     pub const SHARES: NonZeroU32 = NonZeroU32::new(20).unwrap();

@@ -797,6 +797,18 @@ async fn cycle(app: &App) {
     let answer = ada.send(current, json!({})).await;
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
 
+    let login = "mutation Login($input: UserInput!) { login(input: $input) { __typename token } }";
+    let input = json!({ "email": "ada@example.org", "password": "battery staple" });
+    let session = ada.ask("login", login, json!({ "input": input })).await;
+    ada.token = Some(session["token"].as_str().expect("a token").to_owned());
+    let erase = "mutation Erase($password: String!) { deleteAccount(password: $password) }";
+    assert_eq!(
+        ada.ask("deleteAccount", erase, json!({ "password": "battery staple" })).await,
+        true
+    );
+    let answer = ada.send(current, json!({})).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+
     let called = ada.called.into_inner();
     let all = fields_of("Query").into_iter().chain(fields_of("Mutation"));
     let missed: Vec<_> =

@@ -340,8 +340,9 @@ pub struct Profile {
 
 /// A line that an account says of its person.
 pub fn check_line(name: &str, text: String) -> Result<String, Error> {
-    if text.chars().count() > limits::LINE || text.chars().any(char::is_control) {
-        let message = format!("{name}: must be one line of at most {} characters", limits::LINE);
+    let most = if name == "profileImageUrl" { limits::LINK } else { limits::LINE };
+    if text.chars().count() > most || text.chars().any(char::is_control) {
+        let message = format!("{name}: must be one line of at most {most} characters");
         return Err(Error::bad_input(message));
     }
     if name == "username" && text.trim().is_empty() {

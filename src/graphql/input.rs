@@ -22,12 +22,7 @@ impl InputType for BulkSyncInput {
 
     fn create_type_info(registry: &mut Registry) -> String {
         registry.create_input_type::<Self, _>(MetaTypeId::InputObject, |registry| {
-            ID::create_type_info(registry);
-            <i32 as InputType>::create_type_info(registry);
-            <f64 as InputType>::create_type_info(registry);
-            <bool as InputType>::create_type_info(registry);
-            <String as InputType>::create_type_info(registry);
-            <DateTime as InputType>::create_type_info(registry);
+            scalars(registry);
             <SyncOperation as InputType>::create_type_info(registry);
             <SyncPriority as InputType>::create_type_info(registry);
             let lists = kinds::all().map(|kind| {
@@ -83,6 +78,16 @@ impl InputType for BulkSyncInput {
     fn as_raw_value(&self) -> Option<&Self> {
         Some(self)
     }
+}
+
+/// Describes the scalars that input types are made of.
+pub fn scalars(registry: &mut Registry) {
+    ID::create_type_info(registry);
+    <i32 as InputType>::create_type_info(registry);
+    <f64 as InputType>::create_type_info(registry);
+    <bool as InputType>::create_type_info(registry);
+    <String as InputType>::create_type_info(registry);
+    <DateTime as InputType>::create_type_info(registry);
 }
 
 fn name(kind: &Kind) -> String {

@@ -4,11 +4,10 @@
 use std::borrow::Cow;
 
 use async_graphql::registry::{MetaTypeId, Registry};
-use async_graphql::{ID, InputType, InputValueError, InputValueResult, Value};
+use async_graphql::{InputType, InputValueError, InputValueResult, Value};
 use serde_json::{Map, Value as Json};
 
-use super::input::{input, input_object};
-use super::types::DateTime;
+use super::input::{input, input_object, scalars};
 
 /// One field of an input type.
 pub struct Given {
@@ -218,12 +217,7 @@ fn describe(
     doc: &str,
     fields: &[Given],
 ) -> async_graphql::registry::MetaType {
-    ID::create_type_info(registry);
-    <i32 as InputType>::create_type_info(registry);
-    <f64 as InputType>::create_type_info(registry);
-    <bool as InputType>::create_type_info(registry);
-    <String as InputType>::create_type_info(registry);
-    <DateTime as InputType>::create_type_info(registry);
+    scalars(registry);
     if fields.iter().any(|field| field.ty == LocationInput::type_name()) {
         LocationInput::create_type_info(registry);
     }

@@ -260,22 +260,24 @@ impl<W: Watcher> Import<'_, W> {
         let Some(kind) = window.first().map(|(_, row)| row.key.0) else { return Ok(Vec::new()) };
         let surroundings = Surroundings::read(self.db, kind, &window).await?;
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(window.len());
-        let mut batches: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+        let mut batches: BTreeMap<Uuid, Vec<(Uuid, usize)>> = BTreeMap::new();
         let mut taken: HashSet<Uuid> = HashSet::new();
         for (at, (_, row)) in window.iter().enumerate() {
             outcomes.push(match surroundings.sender(row) {
                 Ok(_) if !taken.insert(row.key.1) => Outcome::AlreadyThere,
-                Ok(sender) => {
-                    batches.entry(sender).or_default().push(at);
+                Ok((sender, scope)) => {
+                    batches.entry(sender).or_default().push((scope, at));
                     Outcome::Imported
                 }
                 Err(outcome) => outcome,
             });
         }
-        for (sender, all) in batches {
+        for (sender, mut all) in batches {
+            // Each transaction locks few scopes, and moves few heads.
+            all.sort_unstable();
             for batch in all.chunks(BATCH) {
                 let items = batch.iter().enumerate();
-                let items = items.map(|(index, at)| item(index, &window[*at].1)).collect();
+                let items = items.map(|(index, (_, at))| item(index, &window[*at].1)).collect();
                 let batch_of_sender = Batch {
                     // No device: the import is none of the account's.
                     sender: Sender { account: sender, device: None },
@@ -286,7 +288,7 @@ impl<W: Watcher> Import<'_, W> {
                     max_skew: SKEW,
                 };
                 let pushed = push(self.db, &batch_of_sender).await?;
-                for (at, verdict) in batch.iter().zip(pushed.verdicts) {
+                for ((_, at), verdict) in batch.iter().zip(pushed.verdicts) {
                     outcomes[*at] = match verdict {
                         Verdict::Successful { .. } => Outcome::Imported,
                         Verdict::Failed(refusal) => Outcome::Failed(refusal.message),
@@ -449,8 +451,8 @@ impl Surroundings {
         })
     }
 
-    /// Who is to send a row, or what has become of it already.
-    fn sender(&self, row: &RowLine) -> Result<Uuid, Outcome> {
+    /// Who is to send a row, and the scope that it will lie in; or what has become of it already.
+    fn sender(&self, row: &RowLine) -> Result<(Uuid, Uuid), Outcome> {
         let kind = row.key.0.kind();
         let scope = match (kind.home, row.owner) {
             (Home::Account, Some(owner)) => Some(owner),
@@ -502,7 +504,7 @@ impl Surroundings {
             return failed(format!("{field}: is needed to create a {}", kind.name()));
         };
         match row.owner.or_else(|| self.owners.get(&scope).copied()) {
-            Some(owner) => Ok(owner),
+            Some(owner) => Ok((owner, scope)),
             None => failed(NO_OWNER),
         }
     }

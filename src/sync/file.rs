@@ -383,6 +383,39 @@ async fn write_segments(
     Ok(())
 }
 
+/// Looks at the files that rows wait for, and tells the rows whose are there: for the operator, after
+/// the bytes of an older backend were put into the store. Gives how many were there, and how many
+/// were not.
+pub async fn arrive_all(db: &Db, files: &Files, quota: u64) -> Result<(u64, u64), Error> {
+    let (mut there, mut missing) = (0, 0);
+    for kind in crate::kinds::all().filter(|kind| kind.files().next().is_some()) {
+        let mut after = Uuid::nil();
+        loop {
+            let waiting = store::select(kind)
+                .and_where(Expr::col((kind.table, "deleted_at")).is_null())
+                .and_where(Expr::col((kind.table, "id")).gt(after))
+                .order_by((kind.table, "id"), sea_orm::Order::Asc)
+                .limit(limits::GC_ROWS)
+                .to_owned();
+            let rows = store::rows_of(db.pool(), kind, &waiting).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.id;
+            let named = named(db.pool(), &rows).await?;
+            for row in &rows {
+                let mut fields = kind.files().filter_map(|(at, _)| named.get(&(row.id, at)));
+                if fields.all(|file| file.is_there) && row.status != Status::FilesPending {
+                    continue;
+                }
+                match arrive(db, files, row, quota).await? {
+                    Arrival::There => there += 1,
+                    Arrival::Missing => missing += 1,
+                }
+            }
+        }
+    }
+    Ok((there, missing))
+}
+
 // ── The clean-up ─────────────────────────────────────────────────────────────────────────────
 
 /// What a clean-up of files removed.

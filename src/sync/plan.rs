@@ -131,6 +131,8 @@ pub struct Attachment {
     pub name: String,
     /// The row that this one was copied from: the file is the same.
     pub copied_from: Option<Uuid>,
+    /// Who named it, where that is not the sender.
+    pub named_by: Option<Uuid>,
 }
 
 /// What to write, set by set.
@@ -1243,7 +1245,13 @@ impl Planner {
         for (field, _) in key.0.kind().files() {
             if let Some(name) = change.edit.get(&field).and_then(Value::as_text) {
                 let name = name.to_owned();
-                self.plan.attachments.push(Attachment { key, field, name, copied_from: None });
+                self.plan.attachments.push(Attachment {
+                    key,
+                    field,
+                    name,
+                    copied_from: None,
+                    named_by: None,
+                });
             }
         }
         self.plan.edits.push(Edit {
@@ -1335,6 +1343,7 @@ impl Planner {
                 field: *field,
                 name: name.clone(),
                 copied_from: self.copies.get(key).copied(),
+                named_by: self.world.is_import.then_some(row.created_by),
             }));
             let refs = live_refs(&row);
             if before.as_ref().map(|before| before.refs.as_slice()).unwrap_or_default() != refs {

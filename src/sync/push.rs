@@ -271,7 +271,10 @@ impl Loader<'_> {
             .iter()
             .filter(|item| !loader.world.receipts.contains_key(&item.operation_key))
             .collect();
-        loader.files(&fresh).await?;
+        // What an import names lies in the space of who made the row: nobody has looked there.
+        if batch.origin != Origin::Import {
+            loader.files(&fresh).await?;
+        }
         let targets = loader.targets(&fresh).await?;
         loader.missing(&fresh, &targets).await?;
         let below = loader.descendants(&fresh).await?;
@@ -814,11 +817,18 @@ async fn create_scopes(
             return Ok(false);
         }
     }
+    // An imported trip is as old as it says: who asks since then has had it.
+    let made: HashMap<Uuid, Millis> = plan
+        .rows
+        .iter()
+        .filter(|row| row.id == row.scope)
+        .map(|row| (row.id, row.created_at))
+        .collect();
     let owners = ids.into_iter().map(|id| entity::membership::Model {
         scope_id: id,
         account_id: owner,
         role: super::Role::Owner.name().into(),
-        granted_at: now,
+        granted_at: made.get(&id).copied().unwrap_or(now),
         since_seq: 0,
         until_seq: None,
         removed_at: None,
@@ -843,7 +853,7 @@ async fn write_attachments(
         }
     }
     let mut models: BTreeMap<(Uuid, String, String), Model> = BTreeMap::new();
-    for Attachment { key, field, name, copied_from } in &plan.attachments {
+    for Attachment { key, field, name, copied_from, named_by } in &plan.attachments {
         let field = key.0.kind().fields[*field].name.clone();
         let original = copied_from.map(|id| (id, field.clone(), name.clone()));
         let owner = original.and_then(|original| owners.get(&original).copied());
@@ -852,7 +862,7 @@ async fn write_attachments(
             field: field.clone(),
             name: name.clone(),
             kind: key.0.name().into(),
-            account_id: owner.unwrap_or(account),
+            account_id: owner.or(*named_by).unwrap_or(account),
             at: now,
         };
         models.insert((key.1, field, name.clone()), model);

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 pub use device::{Device, PUSH, Pushed, create, delete, pull_query, update};
 pub use older::Older;
-pub use process::Process;
+pub use process::{Finished, Process};
 pub use s3::S3;
 
 /// Defines a test that runs on both databases.

@@ -44,17 +44,17 @@ impl Process {
 
     /// The same, in this folder.
     pub fn spawn_in(folder: &Path, settings: &[(&str, &str)]) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
-            .current_dir(folder)
-            .env_clear()
-            .env("NO_COLOR", "1")
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("cairn starts");
+        Process::watch(command(&[], folder, settings).stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
+    /// Starts a command, and does not wait for its end.
+    pub fn spawn_command(arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        let mut command = command(arguments, &std::env::temp_dir(), settings);
+        Process::watch(command.stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
+    fn watch(command: &mut Command) -> Process {
+        let mut child = command.spawn().expect("cairn starts");
         let (told, log) = watch::channel(String::new());
         let stderr = child.stderr.take().expect("its standard error");
         tokio::spawn(async move {
@@ -71,16 +71,9 @@ impl Process {
 
     /// Runs a command to its end, with this on its standard input.
     pub async fn run(arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Finished {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cairn"))
-            .args(arguments)
-            .current_dir(std::env::temp_dir())
-            .env_clear()
-            .env("NO_COLOR", "1")
-            .envs(settings.iter().copied())
+        let mut child = command(arguments, &std::env::temp_dir(), settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .expect("cairn starts");
         let mut stdin = child.stdin.take().expect("its standard input");
@@ -145,4 +138,18 @@ impl Process {
         while self.log.changed().await.is_ok() {}
         (status, self.log.borrow().clone())
     }
+}
+
+/// `cairn`, with these settings and nothing else in its environment.
+fn command(arguments: &[&str], folder: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("NO_COLOR", "1")
+        .envs(settings.iter().copied())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }
