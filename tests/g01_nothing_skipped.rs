@@ -5,6 +5,9 @@
 //! some of them between taking their seqs and committing. More cases: `PROPTEST_CASES=500
 //! ./scripts/test g01`.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use cairn::kinds::EntityType;
 use proptest::prelude::*;
 use sea_orm::ConnectionTrait;
@@ -12,7 +15,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::both;
-use crate::support::{App, Backend, Device, create, delete, property, update};
+use crate::support::{App, Backend, Device, Older, create, delete, property, update};
 
 both! {
     async fn g01_ten_thousand_rows_of_one_time_come_once_at_any_page_size(app: &App) {
@@ -174,6 +177,22 @@ impl World {
             tags: std::array::from_fn(|_| Uuid::new_v4()),
         }
     }
+
+    async fn begin(&self, device: &Device<'_>) {
+        let start = "2026-01-01T00:00:00Z";
+        let trip = |id: &Uuid| create("Trip", *id, json!({ "name": "t", "startDate": start })).1;
+        let memory = |(n, id): (usize, &Uuid)| {
+            create("Memory", *id, json!({ "tripId": self.trips[n % 3], "title": "m" })).1
+        };
+        let tag = |id: &Uuid| create("Tag", *id, json!({ "name": "x" })).1;
+        device
+            .push(json!({
+                "trips": self.trips.iter().map(trip).collect::<Vec<_>>(),
+                "memories": self.memories.iter().enumerate().map(memory).collect::<Vec<_>>(),
+                "tags": self.tags.iter().map(tag).collect::<Vec<_>>(),
+            }))
+            .await;
+    }
 }
 
 /// Lets some transactions sleep between taking their seqs and committing: those that write a
@@ -261,18 +280,7 @@ async fn case(
 ) -> Result<(), TestCaseError> {
     let device = app.device_of(name).await;
     let world = World::new();
-    let start = "2026-01-01T00:00:00Z";
-    let trip = |id: &Uuid| create("Trip", *id, json!({ "name": "t", "startDate": start })).1;
-    let memory = |(n, id): (usize, &Uuid)| {
-        create("Memory", *id, json!({ "tripId": world.trips[n % 3], "title": "m" })).1
-    };
-    device
-        .push(json!({
-            "trips": world.trips.iter().map(trip).collect::<Vec<_>>(),
-            "memories": world.memories.iter().enumerate().map(memory).collect::<Vec<_>>(),
-            "tags": world.tags.iter().map(|id| create("Tag", *id, json!({ "name": "x" })).1).collect::<Vec<_>>(),
-        }))
-        .await;
+    world.begin(&device).await;
 
     let mut reader = Device::new(app, name, device.token.clone());
     let writing = async {
@@ -291,13 +299,50 @@ async fn case(
     }
     // A pull that was cut off may have lost an answer: its cursor still stands where it did.
     reader.pull_by(size).await;
-    let committed = device.fresh_rows().await;
-    let missing: Vec<_> = committed.keys().filter(|key| !reader.rows.contains_key(*key)).collect();
+    same(&reader.rows, &device.fresh_rows().await)
+}
+
+type Rows = BTreeMap<(String, String), Json>;
+
+/// What a reader holds is what is committed.
+fn same(held: &Rows, committed: &Rows) -> Result<(), TestCaseError> {
+    let missing: Vec<_> = committed.keys().filter(|key| !held.contains_key(*key)).collect();
     prop_assert!(missing.is_empty(), "never delivered: {missing:?}");
-    let zombies: Vec<_> = reader.rows.keys().filter(|key| !committed.contains_key(*key)).collect();
+    let zombies: Vec<_> = held.keys().filter(|key| !committed.contains_key(*key)).collect();
     prop_assert!(zombies.is_empty(), "never taken back: {zombies:?}");
-    for (key, row) in &committed {
-        prop_assert_eq!(&reader.rows[key], row, "stale: {:?}", key);
+    for (key, row) in committed {
+        prop_assert_eq!(&held[key], row, "stale: {:?}", key);
+    }
+    Ok(())
+}
+
+/// The same for the older sync, which goes by time: each begins where the one before it says. An
+/// hour lies between the rounds, so that what a round wrote is not just repeated in the next.
+async fn case_by_time(
+    app: &App,
+    name: &str,
+    rounds: &[Vec<Vec<Step>>],
+) -> Result<(), TestCaseError> {
+    let device = app.device_of(name).await;
+    let world = World::new();
+    let mut reader = Older::of(&device);
+    reader.sync().await;
+    world.begin(&device).await;
+    for writers in rounds {
+        let all = writers.iter().map(|steps| write(&device, &world, steps));
+        let mut writing = Box::pin(futures_util::future::join_all(all));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut writing => break,
+                _ = reader.sync() => {}
+            }
+        }
+        reader.sync().await;
+        same(&reader.rows, &device.fresh_rows().await)?;
+        let hour = Duration::from_secs(3600);
+        app.age(hour).await;
+        reader.age(hour);
     }
     Ok(())
 }
@@ -307,6 +352,24 @@ fn interleavings(backend: Backend) {
     property(backend, writers(), prepare, async |app, name, (writers, size)| {
         case(app, &name, &writers, size).await
     });
+}
+
+fn interleavings_by_time(backend: Backend) {
+    let prepare = async |app: &App| install_hold(app, backend).await;
+    let rounds = prop::collection::vec(writers().prop_map(|(writers, _)| writers), 1..4);
+    property(backend, rounds, prepare, async |app, name, rounds| {
+        case_by_time(app, &name, &rounds).await
+    });
+}
+
+#[test]
+fn g01_interleavings_by_time_sqlite() {
+    interleavings_by_time(Backend::Sqlite);
+}
+
+#[test]
+fn g01_interleavings_by_time_postgres() {
+    interleavings_by_time(Backend::Postgres);
 }
 
 #[test]

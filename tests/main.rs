@@ -4,6 +4,8 @@ mod support;
 
 mod accounts;
 mod app_cycle;
+mod app_files;
+mod app_quirks;
 mod bad_input;
 mod decision_table;
 mod end_to_end;

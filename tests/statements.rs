@@ -104,6 +104,81 @@ async fn pages_take_a_few(app: &App, statements: &Statements) {
     }
 }
 
+/// What the app shows of all trips at once.
+const NESTED: &str = "{ trips { id role
+    memories { id mediaItems { downloadUrl thumbnailUrl memory { id } } location { name }
+        tags { id usageCount relatedTags { id } category { id } }
+        gpxTrack { downloadUrl segments { points { latitude } } } }
+    gpxTracks { id segments { id } } trackSegments { points { timestamp } } routePoints { id } } }";
+
+/// Nested lists are read for all rows of a list at once: the statements follow the query, and the
+/// chunks of ids, but not the rows.
+async fn nested_lists_take_a_few(app: &App, statements: &Statements) {
+    let phone = app.device_of("ada").await;
+    let mut counts = Vec::new();
+    // Together 1, 64 and 128 trips: each is one chunk.
+    for (more, all) in [(1, 1), (63, 64), (64, 128)] {
+        let mut batch = json!({});
+        let mut points = Vec::new();
+        for _ in 0..more {
+            let [trip, memory, tag] = std::array::from_fn(|_| Uuid::new_v4());
+            let start = "2026-01-01T00:00:00Z";
+            let file = json!({ "memoryId": memory, "objectName": "a.jpg", "mimeType": "image/jpeg", "fileSize": 1 });
+            for (list, item) in [
+                create("Trip", trip, json!({ "name": "t", "startDate": start })),
+                create("Tag", tag, json!({ "name": trip })),
+                create("Memory", memory, json!({ "tripId": trip, "title": "m", "tagIds": [tag] })),
+                create("MediaItem", Uuid::new_v4(), file),
+                create(
+                    "GPXTrack",
+                    Uuid::new_v4(),
+                    json!({ "tripId": trip, "memoryId": memory, "name": "g" }),
+                ),
+            ] {
+                match batch[list].as_array_mut() {
+                    Some(items) => items.push(item),
+                    None => batch[list] = json!([item]),
+                }
+            }
+            points.push(trip);
+        }
+        let pushed = phone.push(batch).await;
+        assert_eq!(pushed.successful.len(), 5 * more);
+        for trip in points {
+            let add = "mutation($trip: ID!) { createRoutePoints(tripId: $trip, points: [
+                { latitude: 1, longitude: 2, timestamp: \"2026-01-01T00:00:00Z\" }]) { id } }";
+            let answer = phone.ask(add, json!({ "trip": trip })).await;
+            assert!(answer["errors"].is_null(), "{answer}");
+        }
+        let (count, answer) = statements.of(phone.ask(NESTED, json!({}))).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        let trips = answer["data"]["trips"].as_array().expect("trips");
+        assert_eq!(trips.len(), all);
+        for trip in trips {
+            let memory = &trip["memories"][0];
+            assert!(memory["mediaItems"][0]["memory"]["id"] == memory["id"]);
+            assert!(
+                memory["tags"][0]["usageCount"] == 1 && trip["routePoints"][0]["id"].is_string()
+            );
+            assert!(trip["gpxTracks"][0]["id"].is_string() && memory["gpxTrack"].is_object());
+        }
+        counts.push(count);
+    }
+    assert!(counts[0] > 10, "statements are not heard: {counts:?}");
+    assert!(counts.iter().all(|count| *count == counts[0]), "for 1, 64 and 128 trips: {counts:?}");
+    assert!(counts[0] <= BESIDES, "{counts:?}");
+}
+
+#[test]
+fn nested_lists_take_a_few_sqlite() {
+    counted(Backend::Sqlite, nested_lists_take_a_few);
+}
+
+#[test]
+fn nested_lists_take_a_few_postgres() {
+    counted(Backend::Postgres, nested_lists_take_a_few);
+}
+
 #[test]
 fn batches_take_chunks_sqlite() {
     counted(Backend::Sqlite, batches_take_chunks);

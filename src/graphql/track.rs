@@ -220,17 +220,15 @@ fn write_segment(
         match field.name.as_str() {
             "id" => node::uuid(out, segment.id),
             "points" => {
-                let points = gpx::decode_points(&segment.points).unwrap_or_default();
-                let last = points.len().saturating_sub(1);
-                let shown =
-                    points.iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last);
+                let points = gpx::decode_points(&segment.points).enumerate();
+                let shown = points.filter(|(at, _)| at % step == 0 || at + 1 == all);
                 out.push(b'[');
                 for (place, (at, point)) in shown.enumerate() {
                     if place > 0 {
                         out.push(b',');
                     }
                     let id = || derive(&[b"point", segment.id.as_bytes(), &at.to_be_bytes()]);
-                    write_point(out, point, id, *created_at, &field.children);
+                    write_point(out, &point, id, *created_at, &field.children);
                 }
                 out.push(b']');
             }

@@ -4,7 +4,7 @@ use entity::Millis;
 
 use super::*;
 use crate::config::limits;
-use crate::gpx::Gpx;
+use crate::gpx::{Gpx, Packed};
 
 pub(super) fn kind() -> Kind {
     Kind {
@@ -46,7 +46,7 @@ pub(super) fn kind() -> Kind {
 fn read(bytes: &[u8]) -> Result<FileContent, Invalid> {
     let Gpx { summary, segments } = gpx::read(bytes)?;
     if segments.len() > limits::GPX_SEGMENTS {
-        let message = format!("the file has more than {} segments", limits::GPX_SEGMENTS);
+        let message = format!("The file has more than {} segments.", limits::GPX_SEGMENTS);
         return Err(Invalid(message));
     }
     let float = |value: Option<f64>| value.map_or(Value::Null, Value::Float);
@@ -66,6 +66,8 @@ fn read(bytes: &[u8]) -> Result<FileContent, Invalid> {
     ];
     let kind = EntityType::GPXTrack.kind();
     let values = values.into_iter().map(|(name, value)| (kind.field(name), value)).collect();
+    // One after the other: each gives its points' memory back.
+    let segments = segments.into_iter().map(Packed::from).collect();
     Ok(FileContent { values, segments })
 }
 

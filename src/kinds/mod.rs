@@ -115,7 +115,7 @@ pub enum Home {
 pub struct FileContent {
     /// The fields that the server writes.
     pub values: Vec<(usize, Value)>,
-    pub segments: Vec<gpx::Segment>,
+    pub segments: Vec<gpx::Packed>,
 }
 
 pub type ReadFile = fn(&[u8]) -> Result<FileContent, Invalid>;

@@ -29,7 +29,6 @@ use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
 use crate::files::{Files, Key};
-use crate::gpx;
 use crate::kinds::{self, FileContent, Invalid, ReadFile, Value};
 
 /// Notes that an account is given URLs to upload objects. LIMIT, if it has no room left or too many
@@ -422,7 +421,7 @@ async fn read_file(
     let place = PLACES.acquire().await.map_err(Error::internal)?;
     let bytes = match files.read(key, limits::GPX_BYTES as u64).await {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(Err(Invalid("the file is gone".into()))),
+        Ok(None) => return Ok(Err(Invalid("The file is gone.".into()))),
         Err(error) if error.code == Code::Limit => return Ok(Err(Invalid(error.message))),
         Err(error) => return Err(error),
     };
@@ -431,7 +430,7 @@ async fn read_file(
     // A panic of the parser is a file that cannot be read; the row says so, and keeps it.
     Ok(done.unwrap_or_else(|panic| {
         tracing::error!(%panic, "a file could not be read");
-        Err(Invalid("the file cannot be read".into()))
+        Err(Invalid("The file cannot be read.".into()))
     }))
 }
 
@@ -524,8 +523,8 @@ async fn write_segments(
         distance: segment.distance,
         average_speed: segment.average_speed,
         max_speed: segment.max_speed,
-        point_count: segment.points.len() as i32,
-        points: gpx::encode_points(&segment.points),
+        point_count: segment.point_count as i32,
+        points: segment.points.clone(),
     });
     let mut portion: Vec<Model> = Vec::new();
     let mut bytes = 0;

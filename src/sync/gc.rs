@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entity::Millis;
-use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Query, SelectStatement, SimpleExpr};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
@@ -88,8 +88,34 @@ async fn scopes_with_old_deletions(db: &Db, before: Millis) -> Result<Vec<Uuid>,
         .column("scope_id")
         .from("deletion")
         .and_where(Expr::col("at").lt(before))
+        .and_where(is_dead())
         .to_owned();
     db.pool().query_all(&select).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Whether an entry of the deletion log is of a row that died in this scope: its tombstone or its
+/// grave tells of it, however long it is. A row that left for another scope has neither here, so
+/// that the entry must stay for those who ask by time.
+fn is_dead() -> SimpleExpr {
+    let of = |column: &'static str| Expr::col(("deletion", column));
+    let tombstones = kinds::all().map(|kind| {
+        let tombstone = Query::select()
+            .expr(Expr::val(1))
+            .from(kind.table)
+            .and_where(Expr::col((kind.table, "id")).equals(("deletion", "entity_id")))
+            .and_where(Expr::col((kind.table, "scope_id")).equals(("deletion", "scope_id")))
+            .and_where(Expr::col((kind.table, "deleted_at")).is_not_null())
+            .to_owned();
+        of("kind").eq(kind.name()).and(Expr::exists(tombstone))
+    });
+    let grave = Query::select()
+        .expr(Expr::val(1))
+        .from("buried")
+        .and_where(Expr::col(("buried", "entity_id")).equals(("deletion", "entity_id")))
+        .and_where(Expr::col(("buried", "kind")).equals(("deletion", "kind")))
+        .and_where(Expr::col(("buried", "scope_id")).equals(("deletion", "scope_id")))
+        .to_owned();
+    tombstones.fold(Expr::exists(grave), |any, one| any.or(one))
 }
 
 /// Removes old entries of one scope's deletion log, and raises its floor above them.
@@ -99,7 +125,10 @@ async fn forget_deletions(
     before: Millis,
 ) -> Result<u64, DbErr> {
     scope::lock_found(tx, [scope]).await?;
-    let old = || Expr::col("scope_id").eq(scope).and(Expr::col("at").lt(before));
+    let old = || {
+        let column = |name: &'static str| Expr::col(("deletion", name));
+        column("scope_id").eq(scope).and(column("at").lt(before)).and(is_dead())
+    };
     let highest =
         Query::select().expr(Expr::col("seq").max()).from("deletion").and_where(old()).to_owned();
     let Some(row) = tx.query_one(&highest).await? else { return Ok(0) };
@@ -173,7 +202,7 @@ async fn delete(
     db: &Db,
     table: &'static str,
     key: &[&'static str],
-    which: sea_orm::sea_query::SimpleExpr,
+    which: SimpleExpr,
 ) -> Result<u64, DbErr> {
     let portion: SelectStatement = Query::select()
         .columns(key.iter().map(|column| (table, *column)))

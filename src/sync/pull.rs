@@ -453,27 +453,39 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         Ok((None, delivered))
     }
 
-    /// What was deleted since a time, and is past the memory of the deletion log.
+    /// What was deleted since a time, and is past the memory of the deletion log: in a grave by now,
+    /// or a tombstone that waits for one, as long as a conflict about it is open.
     async fn graves(&self, since: Millis, scopes: &[Seen], page: &mut Page) -> Result<(), Error> {
         // Where the log reaches back far enough, it has said everything.
         let forgetful = |range: &Range| {
             scopes.iter().any(|scope| scope.id == range.id && range.lo < scope.floor)
         };
+        let since = since - limits::TIMESTAMP_LAG.as_millis() as Millis;
         let seen = self.seen.iter().map(|range| (range, i64::MAX));
         let lost = self.lost.iter().map(|range| (range, range.hi));
         for (range, bound) in seen.chain(lost).filter(|(range, _)| forgetful(range)) {
-            use entity::buried::{Column, Entity};
-            use sea_orm::QuerySelect;
-            let found = Entity::find()
-                .filter(Column::ScopeId.eq(range.id))
-                .filter(Column::EnteredSeq.lte(bound))
-                .filter(Column::DeletedAt.gte(since - limits::TIMESTAMP_LAG.as_millis() as Millis))
-                .limit(limits::SYNC_ROWS + 1)
-                .all(self.tx)
-                .await?;
-            for grave in found {
-                if let Some(entity_type) = EntityType::from_name(&grave.kind) {
-                    page.deleted.push((entity_type, grave.entity_id));
+            let deleted = |id: &'static str| {
+                Query::select()
+                    .column(id)
+                    .and_where(Expr::col("scope_id").eq(range.id))
+                    .and_where(Expr::col("entered_seq").lte(bound))
+                    .and_where(Expr::col("deleted_at").gte(since))
+                    .limit(limits::SYNC_ROWS + 1)
+                    .to_owned()
+            };
+            for grave in
+                self.tx.query_all(deleted("entity_id").column("kind").from("buried")).await?
+            {
+                let kind: String = grave.try_get_by_index(1).map_err(Error::from)?;
+                if let Some(entity_type) = EntityType::from_name(&kind) {
+                    let id = grave.try_get_by_index(0).map_err(Error::from)?;
+                    page.deleted.push((entity_type, id));
+                }
+            }
+            for kind in kinds::all().filter(|kind| self.fits(kind, range)) {
+                for tombstone in self.tx.query_all(deleted("id").from(kind.table)).await? {
+                    let id = tombstone.try_get_by_index(0).map_err(Error::from)?;
+                    page.deleted.push((kind.entity_type, id));
                 }
             }
             if page.deleted.len() as u64 > limits::SYNC_ROWS {
@@ -504,21 +516,22 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         Ok(total as u64)
     }
 
+    /// Whether rows of a kind can lie in a scope.
+    fn fits(&self, kind: &Kind, range: &Range) -> bool {
+        (kind.home == Home::Account) == (range.id == self.account)
+    }
+
     /// The scopes in which a part can have anything.
     fn ranges_of(&self, part: Part) -> Vec<Range> {
-        let fits = |kind: &Kind, range: &Range| match kind.home {
-            Home::Account => range.id == self.account,
-            _ => range.id != self.account,
-        };
         match part {
             Part::Log => self.seen.clone(),
             Part::LostLog => self.lost.clone(),
             Part::LostRows(kind) => {
-                self.lost.iter().filter(|range| fits(kind, range)).copied().collect()
+                self.lost.iter().filter(|range| self.fits(kind, range)).copied().collect()
             }
             Part::Rows(kind) if !self.delivers(kind) => Vec::new(),
             Part::Rows(kind) => {
-                self.ranges.iter().filter(|range| fits(kind, range)).copied().collect()
+                self.ranges.iter().filter(|range| self.fits(kind, range)).copied().collect()
             }
         }
     }

@@ -114,6 +114,11 @@ impl Process {
         log
     }
 
+    /// Its number, while it runs.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Kills it at once, and waits until it is dead.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
@@ -121,9 +126,8 @@ impl Process {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
-        let pid = self.child.id().expect("it runs");
         // SAFETY: kill touches no memory.
-        assert_eq!(unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) }, 0);
+        assert_eq!(unsafe { libc::kill(self.id() as libc::pid_t, libc::SIGTERM) }, 0);
     }
 
     /// Waits for its end, and gives everything that it logged.
