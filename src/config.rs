@@ -212,6 +212,8 @@ pub mod limits {
     pub const URL: Duration = Duration::from_secs(3600);
     /// Files of an account that were asked for and not uploaded: a journey's photos, offline.
     pub const OUTSTANDING: u64 = 20_000;
+    /// Bytes of a part of a file that is put into a store; S3 wants five million or more.
+    pub const STORE_PART: usize = 8 * 1024 * 1024;
     /// Files in one request for URLs.
     pub const URLS: usize = 500;
     /// GPX files that are read at once: each takes its bytes and its points in memory.

@@ -44,12 +44,7 @@ enum Command {
         files: Box<FilesConfig>,
     },
     /// Look at the files that rows wait for, and tell the rows whose are there.
-    Arrive {
-        #[command(flatten)]
-        database: DatabaseConfig,
-        #[command(flatten)]
-        files: Box<FilesConfig>,
-    },
+    Arrive(commands::arrive::Arguments),
     /// Verify every invariant of a database that nobody is writing to.
     Check(Retained),
     /// Bring a deleted row back, with everything that its deletion took along.
@@ -109,7 +104,7 @@ async fn main() -> ExitCode {
         }
         Some(Command::Migrate(database)) => migrate(&database).await,
         Some(Command::Gc { retained, files }) => collect(&retained, &files).await,
-        Some(Command::Arrive { database, files }) => arrive(&database, &files).await,
+        Some(Command::Arrive(arguments)) => commands::arrive::run(arguments).await,
         Some(Command::Check(retained)) => verify(&retained).await,
         Some(Command::Restore { database, kind, id }) => restore(&database, &kind, id).await,
         Some(Command::Account(action)) => commands::account::run(action).await,
@@ -180,15 +175,6 @@ async fn collect(retained: &Retained, config: &FilesConfig) -> Outcome {
          {conflicts} conflicts, {revisions} revisions, {ticks} ticks, {sessions} sessions, \
          {files} files, {attachments} names of files"
     );
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn arrive(database: &DatabaseConfig, config: &FilesConfig) -> Outcome {
-    let db = connect(database).await?;
-    let files = app::open_files(&db, config).await.map_err(sentence)?;
-    let done = file::arrive_all(&db, &files, false).await;
-    let (there, missing) = done.map_err(sentence)?;
-    println!("{there} rows have their files now, {missing} still wait");
     Ok(ExitCode::SUCCESS)
 }
 

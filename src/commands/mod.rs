@@ -1,6 +1,7 @@
 //! The commands that are more than a few lines.
 
 pub mod account;
+pub mod arrive;
 pub mod import;
 
 use cairn::app;

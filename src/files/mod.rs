@@ -16,10 +16,11 @@ mod s3;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, WriteMultipart};
+use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 use crate::config::{FilesConfig, limits};
@@ -120,6 +121,33 @@ impl Files {
             return Err(Error::new(Code::Limit, message));
         }
         found.bytes().await.map(Some).map_err(failed)
+    }
+
+    /// Puts a file of this machine into the store, whole or not at all.
+    pub async fn put(&self, key: &Key, file: &std::path::Path) -> Result<(), Error> {
+        let unreadable =
+            |error: std::io::Error| Error::bad_input(format!("it cannot be read: {error}"));
+        let mut file = tokio::fs::File::open(file).await.map_err(unreadable)?;
+        let path = self.path(key);
+        let mut part = BytesMut::with_capacity(limits::STORE_PART);
+        let read = async |file: &mut tokio::fs::File, part: &mut BytesMut| {
+            while part.len() < limits::STORE_PART && file.read_buf(part).await? > 0 {}
+            Ok::<_, std::io::Error>(part.len() == limits::STORE_PART)
+        };
+        let mut more = read(&mut file, &mut part).await.map_err(unreadable)?;
+        if !more {
+            return self.store().put(&path, part.freeze().into()).await.map(drop).map_err(failed);
+        }
+        let parts = self.store().put_multipart(&path).await.map_err(failed)?;
+        let mut upload = WriteMultipart::new(parts);
+        loop {
+            upload.wait_for_capacity(1).await.map_err(failed)?;
+            upload.put(part.split().freeze());
+            if !more {
+                return upload.finish().await.map(drop).map_err(failed);
+            }
+            more = read(&mut file, &mut part).await.map_err(unreadable)?;
+        }
     }
 
     /// Removes the object, if it is there.

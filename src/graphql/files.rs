@@ -280,6 +280,7 @@ impl FileMutation {
 
     /// Tells that a file was uploaded. True, if it is there and is what its row says; then the row
     /// is IN_SYNC. False, if it is not, or not yet: the row's syncErrorMessage says what is wrong.
+    /// `entityId` may be an id that only the app knows: then the rows that name the file are meant.
     async fn mark_file_upload_complete(
         &self,
         ctx: &Context<'_>,
@@ -297,24 +298,23 @@ impl FileMutation {
             let mut files = row.kind().files();
             files.any(|(at, _)| row.content.values[at].as_text() == Some(&object_name))
         };
-        match row {
-            Some(row) => {
-                may_write(&view, row.scope)?;
-                if !names(&row) {
-                    // Uploaded before the row says so, which is the right order. It says so next.
-                    return Ok(is_there(services, &own).await?);
-                }
-                let asked = Some(object_name.as_str());
-                let arrival =
-                    file::arrive(&services.db, &services.files, &row, services.quota, asked);
-                Ok(arrival.await? == Arrival::There)
-            }
-            None => {
-                // A row that is created later finds the file there.
-                is_there(services, &own).await?;
-                Ok(false)
-            }
+        if let Some(row) = &row {
+            may_write(&view, row.scope)?;
         }
+        let rows = match row.filter(names) {
+            Some(row) => vec![row],
+            // The app may call the row by an id of its own: then the file's name says which it is.
+            None => file::naming(services.db.pool(), &view.seen, kind.kind(), &own).await?,
+        };
+        // Uploaded before any row says so: the row that says so finds it there.
+        let mut there = is_there(services, &own).await? || !rows.is_empty();
+        for row in rows {
+            may_write(&view, row.scope)?;
+            let asked = Some(object_name.as_str());
+            let arrival = file::arrive(&services.db, &services.files, &row, services.quota, asked);
+            there &= arrival.await? == Arrival::There;
+        }
+        Ok(there)
     }
 
     /// Adds a photo, film or sound to a memory.

@@ -283,6 +283,31 @@ pub async fn named<C: ConnectionTrait>(
     Ok(found)
 }
 
+/// The rows of a kind that name this object, as far as the caller sees them.
+pub async fn naming<C: ConnectionTrait>(
+    db: &C,
+    seen: &[Seen],
+    kind: &'static kinds::Kind,
+    key: &Key,
+) -> Result<Vec<Row>, Error> {
+    let ids: Vec<Uuid> = attachment::Entity::find()
+        .filter(attachment::Column::AccountId.eq(key.account()))
+        .filter(attachment::Column::Name.eq(key.name()))
+        .filter(attachment::Column::Kind.eq(kind.name()))
+        .limit(limits::NAMINGS)
+        .all(db)
+        .await?
+        .into_iter()
+        .map(|naming| naming.entity_id)
+        .collect();
+    let mut rows = super::read::some(db, seen, kind, &ids).await?;
+    rows.retain(|row| {
+        let mut names = kind.files().filter_map(|(at, _)| row.content.values[at].as_text());
+        names.any(|name| name == key.name())
+    });
+    Ok(rows)
+}
+
 /// The object that a caller means by a name: their own, or one that a row names which they see.
 /// None: there is no such object, for them.
 pub async fn find(
