@@ -26,6 +26,7 @@ mod g16_attempts;
 mod g16_nobody_elses_rows;
 mod http;
 mod import;
+mod migrations;
 mod role_matrix;
 mod schema;
 mod sharing;

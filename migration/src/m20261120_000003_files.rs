@@ -162,5 +162,7 @@ async fn rebuild_link(
     )
     .await?;
     manager.drop_table(Table::drop().table("link_before").take()).await?;
-    index(manager, "link", &["target_id"]).await
+    // Not by the name of the one before: another connection of the pool may still know that one, and
+    // refuse it.
+    index(manager, "link", &["target_id", column.unwrap_or("source_id")]).await
 }
