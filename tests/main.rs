@@ -21,6 +21,7 @@ mod g12_overlapping_edits_are_kept;
 mod g14_delete_against_update;
 mod g15_clocks;
 mod g16_nobody_elses_rows;
+mod g17_whole_answers;
 mod http;
 mod import;
 mod schema;
