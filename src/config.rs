@@ -208,6 +208,11 @@ pub mod limits {
     pub const GPX_SEGMENTS: usize = 10_000;
     /// Points of a segment in an answer: what a map can show. The file has all of them.
     pub const SEGMENT_POINTS: usize = 10_000;
+    /// Points that are read for one field of an answer. Every track and every trip can be shown by
+    /// itself: the largest GPX file has no more.
+    pub const POINTS: u64 = GPX_POINTS as u64;
+    /// Segments that are read for one field of an answer: some 300 bytes each, without their points.
+    pub const SEGMENTS: u64 = 100_000;
     /// For how long a URL to upload or download is good where the request does not say.
     pub const URL: Duration = Duration::from_secs(3600);
     /// Files of an account that were asked for and not uploaded: a journey's photos, offline.
@@ -224,6 +229,9 @@ pub mod limits {
     pub const LIST: u64 = 20_000;
     /// Rows and deletions in an answer of the app's `sync`, which has no pages.
     pub const SYNC_ROWS: u64 = 50_000;
+    /// Bytes of the rows in either of these: a memory may have 64 KiB of text. Rows are read in
+    /// portions of a page, and one portion more than this is held at most.
+    pub const LIST_BYTES: u64 = 64 * 1024 * 1024;
     /// Rows in a page: memory for a pull follows from it.
     pub const PAGE: u32 = 1_000;
     /// Bytes of a request's body: a full batch of ordinary items is about 2 MB.

@@ -24,6 +24,7 @@ mod g14_delete_against_update;
 mod g15_clocks;
 mod g16_attempts;
 mod g16_nobody_elses_rows;
+mod g17_whole_answers;
 mod http;
 mod import;
 mod migrations;

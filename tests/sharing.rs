@@ -198,6 +198,36 @@ both! {
         assert!(unchanged["enhancedSync"]["trips"].as_array().is_some_and(|trips| trips.len() <= 1));
     }
 
+    async fn sharing_a_viewer_gets_no_urls_to_upload(app: &App) {
+        let ada = app.device_of("ada").await;
+        let bob = app.device_of("bob").await;
+        let trip = ada.trip("Alps").await;
+        let [hut, lake] = [ada.memory(trip, "Hut").await, bob.memory(bob.trip("Sea").await, "Lake").await];
+        ada.share(trip, &bob, "VIEWER").await;
+        let urls = "mutation($requests: [UploadRequest!]!) {
+            generateBatchUploadUrls(uploadRequests: $requests) { uploadUrls { entityId } } }";
+        let request = |kind: &str, id: &str| {
+            json!({ "entityId": id, "entityType": kind, "objectName": id, "mimeType": "image/png" })
+        };
+        let [hut, lake, new] = [hut, lake, Uuid::new_v4()].map(|id| id.to_string());
+        let [photo, lake, hut] = [request("media_item", &new), request("Memory", &lake), request("MEMORY", &hut)];
+        let answer = bob.ask(urls, json!({ "requests": [photo, lake, photo] })).await;
+        let given = answer["data"]["generateBatchUploadUrls"]["uploadUrls"].as_array();
+        assert_eq!(given.map(Vec::len), Some(3), "{answer}");
+        // The first that is wrong counts, whatever it is.
+        let (nameless, odd) = (request("Photo", &new), request("Memory", "x"));
+        for (requests, expected, place) in [
+            ([&photo, &hut, &odd], "FORBIDDEN", "your role"),
+            ([&lake, &odd, &hut], "BAD_USER_INPUT", "uploadRequests[1]: entityId: "),
+            ([&lake, &photo, &nameless], "BAD_USER_INPUT", "uploadRequests[2]: entityType: "),
+        ] {
+            let answer = bob.ask(urls, json!({ "requests": requests })).await;
+            assert_eq!(code(&answer), expected);
+            let message = answer["errors"][0]["message"].as_str().expect("a message");
+            assert!(message.starts_with(place), "{message}");
+        }
+    }
+
     async fn sharing_the_deletion_of_a_trip_is_told_to_all_members(app: &App) {
         let mut ada = Person::new(app, "ada").await;
         let mut others = Vec::new();

@@ -13,6 +13,7 @@ use tracing::{Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use uuid::Uuid;
 
+use crate::g17_whole_answers::segment;
 use crate::support::{App, Backend, create, delete, update};
 
 /// Counts the spans of statements.
@@ -177,6 +178,89 @@ fn nested_lists_take_a_few_sqlite() {
 #[test]
 fn nested_lists_take_a_few_postgres() {
     counted(Backend::Postgres, nested_lists_take_a_few);
+}
+
+/// Lists of rows with points and segments: a few for each portion of a thousand, whatever hangs on
+/// the rows.
+async fn lists_take_a_few(app: &App, statements: &Statements) {
+    let phone = app.device_of("ada").await;
+    let trip = phone.trip("Around the world").await;
+    let lists = "query($trip: ID!) { trips { routePoints { id } trackSegments { points { id } } }
+        gpxTracksByTrip(tripId: $trip) { segments { distance points { id } } }
+        memories { title } searchMemories(query: \"rome\") { title }
+        sync(lastSyncedAt: \"0001-01-01T00:00:00.000Z\") { gpxTracks { name } } }";
+    let mut stored = 0;
+    for (size, _) in SIZES {
+        let mut batch = json!({ "memories": [], "gpxTracks": [] });
+        for at in stored..size {
+            let [memory, track] = [Uuid::new_v4(), Uuid::new_v4()];
+            let fields = json!({ "tripId": trip, "title": "Rome" });
+            let (list, item) = create("Memory", memory, fields);
+            batch[list].as_array_mut().expect("a list").push(item);
+            let fields = json!({ "tripId": trip, "name": "Way", "gpxFileObjectName": "way.gpx" });
+            let (list, item) = create("GPXTrack", track, fields);
+            batch[list].as_array_mut().expect("a list").push(item);
+            if at < 50 {
+                segment(app, track, "way.gpx", 2).await;
+            }
+        }
+        phone.push(batch).await;
+        stored = size;
+        let (count, answer) = statements.of(phone.ask(lists, json!({ "trip": trip }))).await;
+        let tracks = answer["data"]["gpxTracksByTrip"].as_array().map(Vec::len);
+        assert_eq!(tracks, Some(size), "{}", answer["errors"]);
+        assert!(count > 15, "statements are not heard: lists of {size} took {count}");
+        // Five lists or answers.
+        let bound = 2 * BESIDES;
+        assert!(count <= bound, "lists of {size} took {count} statements, more than {bound}");
+    }
+}
+
+/// URLs to upload: a statement for each kind that is named, and chunks of the files' rows.
+async fn urls_take_chunks(app: &App, statements: &Statements) {
+    let phone = app.device_of("ada").await;
+    let trip = phone.trip("Around the world").await;
+    let batch = "mutation($requests: [UploadRequest!]!) {
+        generateBatchUploadUrls(uploadRequests: $requests) { uploadUrls { entityId } } }";
+    for (size, chunks) in [(10, 2), (100, 3), (500, 7)] {
+        let ids: Vec<Uuid> = (0..size).map(|_| Uuid::new_v4()).collect();
+        let fields = json!({ "tripId": trip, "title": "Rome" });
+        let half = ids.iter().step_by(2);
+        let memories: Vec<Json> = half.map(|id| create("Memory", *id, fields.clone()).1).collect();
+        phone.push(json!({ "memories": memories })).await;
+        let request = |(at, id): (usize, &Uuid)| {
+            let kind = ["Memory", "MediaItem"][at % 2];
+            json!({ "entityId": id, "entityType": kind, "objectName": id, "mimeType": "image/png" })
+        };
+        let requests: Vec<Json> = ids.iter().enumerate().map(request).collect();
+        let (count, answer) =
+            statements.of(phone.ask(batch, json!({ "requests": requests }))).await;
+        let urls = answer["data"]["generateBatchUploadUrls"]["uploadUrls"].as_array();
+        assert_eq!(urls.map(Vec::len), Some(size), "{}", answer["errors"]);
+        assert!(count > 5, "statements are not heard: {size} URLs took {count}");
+        let bound = chunks + BESIDES;
+        assert!(count <= bound, "{size} URLs took {count} statements, more than {bound}");
+    }
+}
+
+#[test]
+fn lists_take_a_few_sqlite() {
+    counted(Backend::Sqlite, lists_take_a_few);
+}
+
+#[test]
+fn lists_take_a_few_postgres() {
+    counted(Backend::Postgres, lists_take_a_few);
+}
+
+#[test]
+fn urls_take_chunks_sqlite() {
+    counted(Backend::Sqlite, urls_take_chunks);
+}
+
+#[test]
+fn urls_take_chunks_postgres() {
+    counted(Backend::Postgres, urls_take_chunks);
 }
 
 #[test]

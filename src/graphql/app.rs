@@ -62,8 +62,8 @@ impl AppQuery {
     ) -> Result<Memories> {
         let trip = super::optional_uuid(ctx, "tripId", trip_id)?;
         let view = View::of(ctx).await?;
-        let db = view.services.db.pool();
-        let rows = search::memories(db, view.account, &view.seen, trip, &query).await?;
+        let rows =
+            search::memories(&view.services.db, view.account, &view.seen, trip, &query).await?;
         Ok(Memories { view, rows })
     }
 
@@ -88,8 +88,8 @@ impl AppQuery {
         let services = services(ctx)?;
         let account = caller(ctx)?.account;
         let epoch = services.sealer.epoch();
-        let page = pull::since(&services.db, epoch, account, last_synced_at.0).await?;
-        Ok(SyncResponse::new(ctx, services.clone(), page))
+        let changes = pull::since(&services.db, epoch, account, last_synced_at.0).await?;
+        Ok(SyncResponse::new(ctx, services.clone(), account, changes))
     }
 
     /// The tracks and routes of a trip.

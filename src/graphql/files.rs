@@ -1,5 +1,6 @@
 //! Files: URLs to upload and download them, and what happens when they are there.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use crate::error::{Code, Error};
 use crate::files::Key as FileKey;
 use crate::kinds::{EntityType, parse_id, parse_time};
 use crate::sync::file::{self, Arrival, Named};
-use crate::sync::row::{Key, Row};
-use crate::sync::{Role, read, route, store};
+use crate::sync::row::{self, Key, Row};
+use crate::sync::{Role, route, store};
 
 /// What a GPX file is.
 const GPX: &str = "application/gpx+xml";
@@ -82,6 +83,16 @@ pub struct UploadRequest {
     pub entity_type: String,
     pub object_name: String,
     pub mime_type: String,
+}
+
+impl UploadRequest {
+    /// The row that is named.
+    fn entity(&self) -> Result<row::Key, Error> {
+        let kind = kind_of(&self.entity_type)?;
+        let id = parse_id(&self.entity_id)
+            .ok_or_else(|| Error::bad_input("entityId: must be a UUID"))?;
+        Ok((kind, id))
+    }
 }
 
 #[derive(Default)]
@@ -148,7 +159,7 @@ impl FileQuery {
             let ids = ids.unwrap_or_default();
             check_count(ids.len())?;
             let ids: Vec<Uuid> = ids.iter().filter_map(|id| parse_id(id)).collect();
-            let rows = read::some(db, &view.seen, kind.kind(), &ids).await?;
+            let rows = view.some(kind, &ids).await?;
             let named = file::named(db, &rows).await?;
             for row in &rows {
                 for (at, _) in kind.kind().files().filter(|(_, file)| file.awaited) {
@@ -248,19 +259,26 @@ impl FileMutation {
         let expires = expiry(expires_in)?;
         check_count(upload_requests.len())?;
         let services = &view.services;
+        let entities: Vec<_> = upload_requests.iter().map(UploadRequest::entity).collect();
+        let mut ids: BTreeMap<EntityType, Vec<Uuid>> = BTreeMap::new();
+        for (kind, id) in entities.iter().flatten() {
+            ids.entry(*kind).or_default().push(*id);
+        }
+        let mut scopes: HashMap<row::Key, Uuid> = HashMap::new();
+        for (kind, ids) in ids {
+            let rows = view.some(kind, &ids).await?;
+            scopes.extend(rows.iter().map(|row| (row.key(), row.scope)));
+        }
         let mut expected = Vec::with_capacity(upload_requests.len());
         let mut upload_urls = Vec::with_capacity(upload_requests.len());
-        for (at, request) in upload_requests.into_iter().enumerate() {
+        for (at, (request, entity)) in upload_requests.into_iter().zip(entities).enumerate() {
             let UploadRequest { entity_id, entity_type, object_name, mime_type } = request;
             let named = |error: Error| Error {
                 message: format!("uploadRequests[{at}]: {}", error.message),
                 ..error
             };
-            let kind = kind_of(&entity_type).map_err(named)?;
-            let id = parse_id(&entity_id)
-                .ok_or_else(|| named(Error::bad_input("entityId: must be a UUID")))?;
-            if let Some(row) = view.row(kind, id).await? {
-                may_write(&view, row.scope)?;
+            if let Some(scope) = scopes.get(&entity.map_err(named)?) {
+                may_write(&view, *scope)?;
             }
             let key = FileKey::new(view.account, &object_name).map_err(named)?;
             let url = services.files.upload_url(&view.base, &key, Some(&mime_type), expires);

@@ -205,7 +205,6 @@ impl SyncQuery {
             since: last_synced_at.map(|time| time.0),
             size,
             conflicts: ctx.look_ahead().field("conflicts").exists(),
-            by_time: false,
         };
         let page = pull::pull(&services.db, services.sealer.epoch(), request).await?;
         let next_cursor = services.sealer.seal(&page.cursor);

@@ -16,7 +16,7 @@ use super::rows::View;
 use super::types::{ConflictResult, DateTime};
 use super::{Services, public};
 use crate::kinds;
-use crate::sync::pull::Page;
+use crate::sync::pull::{Changes, Page};
 use crate::sync::row::{Key, Row};
 
 /// One page of what a device has not seen.
@@ -73,10 +73,15 @@ impl EnhancedSyncResponse {
 }
 
 impl SyncResponse {
-    pub fn new(ctx: &Context<'_>, services: Arc<Services>, page: Page) -> SyncResponse {
-        let Page { rows, deleted, server_time, cursor, scopes, .. } = page;
-        let delivered =
-            Delivered { view: View::new(ctx, services, cursor.account, scopes), rows, deleted };
+    pub fn new(
+        ctx: &Context<'_>,
+        services: Arc<Services>,
+        account: Uuid,
+        changes: Changes,
+    ) -> SyncResponse {
+        let Changes { rows, deleted, server_time, scopes } = changes;
+        let view = View::new(ctx, services, account, scopes);
+        let delivered = Delivered { view, rows, deleted };
         SyncResponse { delivered, server_time }
     }
 }

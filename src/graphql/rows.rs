@@ -51,8 +51,13 @@ impl View {
         read::one(self.services.db.pool(), &self.seen, kind.kind(), id).await
     }
 
+    /// Of the rows with these ids those that the caller sees.
+    pub async fn some(&self, kind: EntityType, ids: &[Uuid]) -> Result<Vec<Row>, Error> {
+        read::some(self.services.db.pool(), &self.seen, kind.kind(), ids).await
+    }
+
     pub async fn list(&self, kind: EntityType, scope: Option<Uuid>) -> Result<Vec<Row>, Error> {
-        read::list(self.services.db.pool(), self.account, &self.seen, kind.kind(), scope).await
+        read::list(&self.services.db, self.account, &self.seen, kind.kind(), scope).await
     }
 
     /// Writes a list of rows as JSON.

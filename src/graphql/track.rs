@@ -7,10 +7,12 @@ use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, OutputType, Positioned, ServerResult, Value};
 use entity::{Millis, route_point, track_segment};
-use sea_orm::{EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::node::{self, Selected, meta_field, meta_object, raw, selection};
+use super::public;
 use crate::config::limits;
 use crate::db::Db;
 use crate::error::{Code, Error};
@@ -74,9 +76,13 @@ impl OutputType for RoutePoints {
         ctx: &ContextSelectionSet<'_>,
         field: &Positioned<Field>,
     ) -> ServerResult<Value> {
+        let ctx = ctx.with_field(field);
         let mut out = Vec::new();
-        list(&mut out, &self.0, &selection(ctx.with_field(field).field()), write_route_point);
-        Ok(raw(out))
+        list(&mut out, &self.0, &selection(ctx.field()), write_route_point);
+        match check_size(ctx.field().name(), out.len()) {
+            Ok(()) => Ok(raw(out)),
+            Err(error) => Err(ctx.set_error_path(public(error).into_server_error(field.pos))),
+        }
     }
 }
 
@@ -104,16 +110,21 @@ pub async fn segments(
     selected: &Selected,
 ) -> Result<Vec<Vec<u8>>, Error> {
     use track_segment::{Column, Entity};
+    let db = db.pool();
     let ids: Vec<Uuid> = tracks.iter().map(|track| track.id).collect();
+    let with_points = selected.children.iter().any(|field| field.name == "points");
+    check_segments(db, &ids, with_points).await?;
     let mut segments: HashMap<Uuid, Vec<track_segment::Model>> = HashMap::new();
-    for among in store::in_lists(db.pool(), Column::TrackId, &ids) {
-        let found = Entity::find()
-            .filter(among)
-            .order_by_asc(Column::TrackId)
-            .order_by_asc(Column::Place)
-            .all(db.pool())
-            .await?;
-        for segment in found {
+    for among in store::in_lists(db, Column::TrackId, &ids) {
+        let mut select = Entity::find().filter(among);
+        if !with_points {
+            // All that makes a segment large.
+            let rest = Column::iter().filter(|column| !matches!(column, Column::Points));
+            let none = Expr::val(Vec::<u8>::new());
+            select = select.select_only().columns(rest).expr_as(none, "points");
+        }
+        let select = select.order_by_asc(Column::TrackId).order_by_asc(Column::Place);
+        for segment in select.all(db).await? {
             segments.entry(segment.track_id).or_default().push(segment);
         }
     }
@@ -133,6 +144,35 @@ pub async fn segments(
     each(rows, &selected.name, write)
 }
 
+/// Refuses to read more segments, or points of theirs, than one field of an answer may have.
+async fn check_segments<C: ConnectionTrait>(
+    db: &C,
+    tracks: &[Uuid],
+    with_points: bool,
+) -> Result<(), Error> {
+    let (mut segments, mut points) = (0, 0);
+    for among in store::in_lists(db, "track_id", tracks) {
+        let select = Query::select()
+            .expr(Expr::col("id").count())
+            .expr(Expr::col("point_count").sum().cast_as("bigint"))
+            .from("track_segment")
+            .and_where(among)
+            .to_owned();
+        if let Some(row) = db.query_one(&select).await? {
+            segments += row.try_get_by_index::<i64>(0)?;
+            points += row.try_get_by_index::<Option<i64>>(1)?.unwrap_or(0);
+        }
+    }
+    if segments as u64 > limits::SEGMENTS {
+        let message = format!("more than {} segments; ask for fewer rows", limits::SEGMENTS);
+        return Err(Error::new(Code::Limit, message));
+    }
+    match with_points {
+        true => route::check_points(points as u64),
+        false => Ok(()),
+    }
+}
+
 /// Writes for each row, within the limit for nested data.
 fn each(
     rows: &[Row],
@@ -145,24 +185,34 @@ fn each(
         let mut out = Vec::new();
         write(row, &mut out);
         size += out.len();
-        if size > limits::NESTED_BYTES {
-            let message =
-                format!("{name}: is more than {} bytes; ask for fewer rows", limits::NESTED_BYTES);
-            return Err(Error::new(Code::Limit, message));
-        }
+        check_size(name, size)?;
         written.push(out);
     }
     Ok(written)
 }
 
+fn check_size(name: &str, size: usize) -> Result<(), Error> {
+    match size <= limits::NESTED_BYTES {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::Limit,
+            format!("{name}: is more than {} bytes; ask for fewer rows", limits::NESTED_BYTES),
+        )),
+    }
+}
+
+/// Writes a list. It stops where that is more than a field may have, which is then refused.
 fn list<T>(
     out: &mut Vec<u8>,
-    items: &[T],
+    items: impl IntoIterator<Item = T>,
     selected: &[Selected],
-    write: fn(&mut Vec<u8>, &T, &[Selected]),
+    write: impl Fn(&mut Vec<u8>, T, &[Selected]),
 ) {
     out.push(b'[');
-    for (at, item) in items.iter().enumerate() {
+    for (at, item) in items.into_iter().enumerate() {
+        if out.len() > limits::NESTED_BYTES {
+            return;
+        }
         if at > 0 {
             out.push(b',');
         }
@@ -222,15 +272,10 @@ fn write_segment(
             "points" => {
                 let points = gpx::decode_points(&segment.points).enumerate();
                 let shown = points.filter(|(at, _)| at % step == 0 || at + 1 == all);
-                out.push(b'[');
-                for (place, (at, point)) in shown.enumerate() {
-                    if place > 0 {
-                        out.push(b',');
-                    }
+                list(out, shown, &field.children, |out, (at, point), selected| {
                     let id = || derive(&[b"point", segment.id.as_bytes(), &at.to_be_bytes()]);
-                    write_point(out, &point, id, *created_at, &field.children);
-                }
-                out.push(b']');
+                    write_point(out, &point, id, *created_at, selected);
+                });
             }
             "segmentType" => node::text(out, &segment.segment_type),
             "startDate" => node::optional(out, segment.start_date, node::time),

@@ -61,6 +61,15 @@ impl Value {
         }
     }
 
+    /// Bytes that it holds besides itself.
+    pub fn weight(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Ids(ids) => size_of_val(ids.as_slice()),
+            _ => 0,
+        }
+    }
+
     /// The order of lists: of values of different types none comes first.
     pub fn compare(&self, other: &Value) -> Ordering {
         match (self, other) {

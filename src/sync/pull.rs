@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use entity::Millis;
-use sea_orm::sea_query::{
-    Cond, Expr, ExprTrait, JoinType, Order, Query, SelectStatement, SimpleExpr,
-};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait, Query, SelectStatement, SimpleExpr};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::conflict::Conflict;
 use super::cursor::{Cursor, Filter, KINDS, Place, Window, taken, taken_at};
+use super::range::{Range, SCOPES_AT_ONCE, Stride, join_ranges};
+use super::room::Room;
 use super::row::{Key, Row};
 use super::scope::{self, Seen};
 use super::{push, store};
@@ -36,9 +36,6 @@ pub struct Request {
     pub size: u64,
     /// Whether to read the open conflicts, too.
     pub conflicts: bool,
-    /// For the app's `sync`, which knows times and nothing else: whatever time it gives is good, and
-    /// what the deletion log has forgotten is told from the graves.
-    pub by_time: bool,
 }
 
 /// One page.
@@ -56,43 +53,41 @@ pub struct Page {
     pub scopes: Vec<Seen>,
 }
 
+/// What changed since a time, in one answer.
+pub struct Changes {
+    pub rows: BTreeMap<EntityType, Vec<Row>>,
+    pub deleted: Vec<Key>,
+    pub server_time: Millis,
+    /// The scopes that the caller sees, with their roles.
+    pub scopes: Vec<Seen>,
+}
+
 /// Reads one page.
 pub async fn pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error> {
+    again(|| try_pull(db, epoch, request.clone())).await
+}
+
+/// Everything that changed since a time that this server handed out: what the app's `sync` asks. It
+/// knows times and nothing else: whatever time it gives is good, and what the deletion log has
+/// forgotten is told from the graves. It may hold what the device has already, and never leaves
+/// anything out.
+pub async fn since(db: &Db, epoch: Uuid, account: Uuid, time: Millis) -> Result<Changes, Error> {
+    again(|| try_since(db, epoch, account, time)).await
+}
+
+/// Tries again what a busy database or a lost connection has stopped.
+async fn again<T, F>(attempt: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
     let mut last = Error::unavailable();
     for _ in 0..limits::PULL_ATTEMPTS {
-        match try_pull(db, epoch, request.clone()).await {
+        match attempt().await {
             Err(error) if error.code == Code::Unavailable => last = error,
             done => return done,
         }
     }
     Err(last)
-}
-
-/// Everything that changed since a time that this server handed out, in one answer: what the app's
-/// `sync` asks. It may hold what the device has already, and never leaves anything out.
-pub async fn since(db: &Db, epoch: Uuid, account: Uuid, time: Millis) -> Result<Page, Error> {
-    let request = Request {
-        account,
-        cursor: None,
-        filter: None,
-        since: Some(time),
-        size: limits::SYNC_ROWS,
-        conflicts: false,
-        by_time: true,
-    };
-    let page = pull(db, epoch, request).await?;
-    // A full page is one that has a place to go on from.
-    match page.cursor.window.is_some() {
-        true => Err(too_much()),
-        false => Ok(page),
-    }
-}
-
-fn too_much() -> Error {
-    Error::new(
-        Code::Limit,
-        format!("more than {} rows changed since then; use enhancedSync", limits::SYNC_ROWS),
-    )
 }
 
 async fn try_pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error> {
@@ -101,6 +96,13 @@ async fn try_pull(db: &Db, epoch: Uuid, request: Request) -> Result<Page, Error>
     // Nothing was written; ending it either way frees the snapshot.
     tx.rollback().await?;
     page
+}
+
+async fn try_since(db: &Db, epoch: Uuid, account: Uuid, time: Millis) -> Result<Changes, Error> {
+    let tx = db.begin_snapshot().await?;
+    let changes = since_from(&tx, epoch, account, time).await;
+    tx.rollback().await?;
+    changes
 }
 
 /// Refuses a cursor that does not fit the database as it is.
@@ -142,56 +144,80 @@ async fn pull_from<C: ConnectionTrait>(
             account: request.account,
             filter: request.filter.clone().unwrap_or_default(),
             seen: match request.since {
-                Some(since) => seen_at(tx, since, now, &scopes, request.by_time).await?,
+                Some(since) => seen_at(tx, since, now, &scopes, false).await?,
                 None => Vec::new(),
             },
             kinds: KINDS,
             window: None,
         },
     };
-    if !request.by_time {
-        check_cursor(&cursor, &scopes)?;
-    }
+    check_cursor(&cursor, &scopes)?;
     let first = cursor.window.is_none();
     let mut window = cursor.window.take().unwrap_or_else(|| begin(&cursor, &scopes));
     let reader = Reader::new(tx, request.account, &cursor, &window, &scopes);
-    let mut page = Page {
-        rows: BTreeMap::new(),
-        deleted: Vec::new(),
-        conflicts: Vec::new(),
-        server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
-        has_more: true,
-        cursor: cursor.clone(),
-        total: 0,
-        scopes: Vec::new(),
-    };
-    let from = window.place;
-    let (place, delivered) = reader.fill(from, request.size, &mut page).await?;
-    let finished = place.is_none();
-    page.total = match (first, finished) {
-        (true, true) => delivered,
-        (true, false) => reader.count().await?,
+    let Portion { rows, deleted, place } = reader.fill(window.place, request.size).await?;
+    let delivered = entries(&rows, &deleted) as u64;
+    let total = match (first, place) {
+        (true, None) => delivered,
+        (true, Some(_)) => reader.count().await?,
         // What changed meanwhile comes in the next window; what is here was promised.
-        (false, true) => delivered,
-        (false, false) => Ord::max(window.left, delivered),
+        (false, None) => delivered,
+        (false, Some(_)) => Ord::max(window.left, delivered),
     };
-    if let Some(place) = place {
-        window.place = place;
-        window.left = page.total - delivered;
-        cursor.window = Some(window);
-    } else {
-        cursor.seen = end(&cursor, &window, &scopes, first);
-        page.has_more = !is_at_heads(&cursor, &scopes);
+    let has_more = match place {
+        Some(place) => {
+            window.place = place;
+            window.left = total - delivered;
+            cursor.window = Some(window);
+            true
+        }
+        None => {
+            cursor.seen = end(&cursor, &window, &scopes, first);
+            !is_at_heads(&cursor, &scopes)
+        }
+    };
+    let conflicts = match request.conflicts {
+        true => open_conflicts(tx, request.account).await?,
+        false => Vec::new(),
+    };
+    let server_time = server_time(now);
+    Ok(Page { rows, deleted, conflicts, server_time, has_more, cursor, total, scopes })
+}
+
+/// The time that an answer hands out: no transaction before it is still to be committed.
+fn server_time(now: Millis) -> Millis {
+    now - limits::TIMESTAMP_LAG.as_millis() as Millis
+}
+
+async fn since_from<C: ConnectionTrait>(
+    tx: &C,
+    epoch: Uuid,
+    account: Uuid,
+    time: Millis,
+) -> Result<Changes, Error> {
+    let scopes = scope::seen_by(tx, account).await?;
+    let now = db::now(tx).await?;
+    let seen = seen_at(tx, time, now, &scopes, true).await?;
+    let filter = Filter::default();
+    let cursor = Cursor { epoch, account, filter, seen, kinds: KINDS, window: None };
+    let window = begin(&cursor, &scopes);
+    let reader = Reader::new(tx, account, &cursor, &window, &scopes);
+    let mut room = Room::new(limits::SYNC_ROWS, "changed rows", "use enhancedSync");
+    let mut all: BTreeMap<EntityType, Vec<Row>> = BTreeMap::new();
+    let mut gone = Vec::new();
+    let mut from = Some(window.place);
+    while let Some(place) = from {
+        let Portion { rows, deleted, place } = reader.fill(place, limits::PAGE.into()).await?;
+        let weight = rows.values().flatten().map(Row::weight).sum();
+        room.take_as(entries(&rows, &deleted), weight)?;
+        for (kind, rows) in rows {
+            all.entry(kind).or_default().extend(rows);
+        }
+        gone.extend(deleted);
+        from = place;
     }
-    if let (Some(since), true) = (request.since, request.by_time) {
-        reader.graves(since, &scopes, &mut page).await?;
-    }
-    page.cursor = cursor;
-    if request.conflicts {
-        page.conflicts = open_conflicts(tx, request.account).await?;
-    }
-    page.scopes = scopes;
-    Ok(page)
+    reader.graves(time, &scopes, &room, &mut gone).await?;
+    Ok(Changes { rows: all, deleted: gone, server_time: server_time(now), scopes })
 }
 
 /// Begins a window: bounds for every scope with something new, and the scopes that were lost.
@@ -292,24 +318,6 @@ async fn seen_at<C: ConnectionTrait>(
 
 // ── Reading in order ─────────────────────────────────────────────────────────────────────────
 
-/// A scope's share of a window.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    no: i64,
-    id: Uuid,
-    /// What the device has seen; 0 for a scope that is new to it.
-    lo: i64,
-    /// For a lost scope: the seq from which its rows are gone through.
-    from: i64,
-    /// Where the window ends. For a lost scope: where the membership ended.
-    hi: i64,
-    /// Whether the scope has moved on since the window began.
-    moved_on: bool,
-}
-
-/// The most scopes in one statement: each takes five values.
-const SCOPES_AT_ONCE: usize = 1024;
-
 /// What a part of a window delivers.
 #[derive(Clone, Copy)]
 enum Part {
@@ -320,6 +328,18 @@ enum Part {
     /// The deletion logs of lost scopes. After the rows: what leaves meanwhile is found here.
     LostLog,
     Rows(&'static Kind),
+}
+
+/// What was read of a window, from one place to another.
+struct Portion {
+    rows: BTreeMap<EntityType, Vec<Row>>,
+    deleted: Vec<Key>,
+    /// The place of its last entry, or None when the window is finished.
+    place: Option<Place>,
+}
+
+fn entries(rows: &BTreeMap<EntityType, Vec<Row>>, deleted: &[Key]) -> usize {
+    rows.values().map(Vec::len).sum::<usize>() + deleted.len()
 }
 
 struct Reader<'a, C> {
@@ -389,14 +409,9 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         parts
     }
 
-    /// Fills a page from a place on. Returns the place of its last entry, or None when the window
-    /// is finished, and how much was delivered.
-    async fn fill(
-        &self,
-        from: Place,
-        size: u64,
-        page: &mut Page,
-    ) -> Result<(Option<Place>, u64), DbErr> {
+    /// Fills a page from a place on.
+    async fn fill(&self, from: Place, size: u64) -> Result<Portion, DbErr> {
+        let mut page = Portion { rows: BTreeMap::new(), deleted: Vec::new(), place: None };
         let mut delivered = 0;
         for (number, part) in Self::parts().into_iter().enumerate().skip(from.part.into()) {
             let number = number as u8;
@@ -404,16 +419,14 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 true => (from.scope, from.seq),
                 false => (i64::MIN, 0),
             };
-            // As many scopes at once as are likely to fill the page.
-            let mut at_once = (size as usize / 8).clamp(4, SCOPES_AT_ONCE);
+            let mut stride = Stride::of(size);
             let all: Vec<Range> =
                 self.ranges_of(part).into_iter().filter(|range| range.no >= after.0).collect();
             let mut rest = all.as_slice();
             while !rest.is_empty() {
-                let (ranges, later) = rest.split_at(Ord::min(at_once, rest.len()));
-                rest = later;
-                // They were fewer than thought: more of them next.
-                at_once = Ord::min(at_once * 4, SCOPES_AT_ONCE);
+                let ranges = stride.first(rest);
+                rest = &rest[ranges.len()..];
+                stride.lengthen();
                 let wanted = size - delivered;
                 let (count, last) = match part {
                     Part::Rows(kind) => {
@@ -445,17 +458,23 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                     after = (no, seq);
                 }
                 if delivered == size {
-                    let place = Place { part: number, scope: after.0, seq: after.1 };
-                    return Ok((Some(place), delivered));
+                    page.place = Some(Place { part: number, scope: after.0, seq: after.1 });
+                    return Ok(page);
                 }
             }
         }
-        Ok((None, delivered))
+        Ok(page)
     }
 
     /// What was deleted since a time, and is past the memory of the deletion log: in a grave by now,
     /// or a tombstone that waits for one, as long as a conflict about it is open.
-    async fn graves(&self, since: Millis, scopes: &[Seen], page: &mut Page) -> Result<(), Error> {
+    async fn graves(
+        &self,
+        since: Millis,
+        scopes: &[Seen],
+        room: &Room,
+        deleted: &mut Vec<Key>,
+    ) -> Result<(), Error> {
         // Where the log reaches back far enough, it has said everything.
         let forgetful = |range: &Range| {
             scopes.iter().any(|scope| scope.id == range.id && range.lo < scope.floor)
@@ -464,7 +483,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         let seen = self.seen.iter().map(|range| (range, i64::MAX));
         let lost = self.lost.iter().map(|range| (range, range.hi));
         for (range, bound) in seen.chain(lost).filter(|(range, _)| forgetful(range)) {
-            let deleted = |id: &'static str| {
+            let dead = |id: &'static str| {
                 Query::select()
                     .column(id)
                     .and_where(Expr::col("scope_id").eq(range.id))
@@ -473,27 +492,25 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                     .limit(limits::SYNC_ROWS + 1)
                     .to_owned()
             };
-            for grave in
-                self.tx.query_all(deleted("entity_id").column("kind").from("buried")).await?
-            {
+            for grave in self.tx.query_all(dead("entity_id").column("kind").from("buried")).await? {
                 let kind: String = grave.try_get_by_index(1).map_err(Error::from)?;
                 if let Some(entity_type) = EntityType::from_name(&kind) {
                     let id = grave.try_get_by_index(0).map_err(Error::from)?;
-                    page.deleted.push((entity_type, id));
+                    deleted.push((entity_type, id));
                 }
             }
             for kind in kinds::all().filter(|kind| self.fits(kind, range)) {
-                for tombstone in self.tx.query_all(deleted("id").from(kind.table)).await? {
+                for tombstone in self.tx.query_all(dead("id").from(kind.table)).await? {
                     let id = tombstone.try_get_by_index(0).map_err(Error::from)?;
-                    page.deleted.push((kind.entity_type, id));
+                    deleted.push((kind.entity_type, id));
                 }
             }
-            if page.deleted.len() as u64 > limits::SYNC_ROWS {
-                return Err(too_much());
+            if deleted.len() as u64 > limits::SYNC_ROWS {
+                return Err(room.full());
             }
         }
-        page.deleted.sort_unstable();
-        page.deleted.dedup();
+        deleted.sort_unstable();
+        deleted.dedup();
         Ok(())
     }
 
@@ -667,34 +684,6 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             select.and_where(of_kind.and(Expr::exists(visible)).not());
         }
     }
-}
-
-/// Joins a table with its scopes' shares of the window, called `b`: number, scope, lo, hi, start.
-/// The scopes come first, so that each is one walk through the index (scope, seq).
-fn join_ranges(
-    select: &mut SelectStatement,
-    table: &'static str,
-    ranges: &[Range],
-    after: (i64, i64),
-    start: fn(&Range) -> i64,
-) {
-    let values = ranges.iter().map(|range| {
-        let reached = if range.no == after.0 { after.1 } else { 0 };
-        (range.no, range.id, range.lo, range.hi, Ord::max(start(range), reached))
-    });
-    let mut source = Query::select();
-    source.column(sea_orm::sea_query::Asterisk).from_values(values, "v");
-    select
-        .join_subquery(
-            JoinType::InnerJoin,
-            source,
-            "b",
-            Cond::all()
-                .add(Expr::col((table, "scope_id")).equals(("b", "column2")))
-                .add(Expr::col((table, "seq")).gt(Expr::col(("b", "column5")))),
-        )
-        .order_by(("b", "column1"), Order::Asc)
-        .order_by((table, "seq"), Order::Asc);
 }
 
 /// The caller's newest open conflicts, with their rows' versions. Viewers see none.

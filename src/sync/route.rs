@@ -82,11 +82,17 @@ pub async fn add(
     transaction::run(db, account, scopes, &Add { account, trip, points }).await
 }
 
-/// The points of trips, each trip's in the order of their times.
+/// The points of trips, each trip's in the order of their times. LIMIT, if they are more than an
+/// answer may have.
 pub async fn of_trips<C: ConnectionTrait>(
     db: &C,
     trips: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Model>>, Error> {
+    let mut count = 0;
+    for among in store::in_lists(db, Column::TripId, trips) {
+        count += Entity::find().filter(among).count(db).await?;
+    }
+    check_points(count)?;
     let mut found: HashMap<Uuid, Vec<Model>> = HashMap::new();
     for among in store::in_lists(db, Column::TripId, trips) {
         let points = Entity::find()
@@ -101,6 +107,17 @@ pub async fn of_trips<C: ConnectionTrait>(
         }
     }
     Ok(found)
+}
+
+/// Refuses to read more points than one field of an answer may have.
+pub fn check_points(count: u64) -> Result<(), Error> {
+    match count <= limits::POINTS {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::Limit,
+            format!("more than {} points; ask for fewer trips or tracks", limits::POINTS),
+        )),
+    }
 }
 
 struct Add<'a> {

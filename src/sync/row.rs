@@ -77,11 +77,21 @@ impl Row {
         json
     }
 
+    /// Bytes that the row takes in memory, more or less: its texts and sets, and one number for the
+    /// rest.
+    pub fn weight(&self) -> usize {
+        let values: usize = self.content.values.iter().map(Value::weight).sum();
+        ROW_BYTES + values + self.sync_error.as_ref().map_or(0, String::len)
+    }
+
     /// The id that a parent field names.
     pub fn parent(&self, field: usize) -> Option<Uuid> {
         self.content.values[field].as_id()
     }
 }
+
+/// What a row without texts takes: its sync columns, and fields of some 32 bytes.
+const ROW_BYTES: usize = 512;
 
 /// Puts rows of one kind in the order in which lists have them.
 pub fn sort(rows: &mut [Row]) {

@@ -8,15 +8,18 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::ConnectionTrait;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use uuid::Uuid;
 
+use super::read::Portions;
+use super::room::Room;
 use super::row::{Row, sort};
 use super::scope::Seen;
 use super::store;
 use crate::config::limits;
+use crate::db::Db;
 use crate::error::{Code, Error};
 use crate::kinds::EntityType;
 
@@ -24,8 +27,8 @@ use crate::kinds::EntityType;
 const FIELDS: [&str; 3] = ["title", "content", "address"];
 
 /// Memories that hold all words, of one trip or of all that the caller sees, by their date.
-pub async fn memories<C: ConnectionTrait>(
-    db: &C,
+pub async fn memories(
+    db: &Db,
     account: Uuid,
     seen: &[Seen],
     trip: Option<Uuid>,
@@ -40,34 +43,32 @@ pub async fn memories<C: ConnectionTrait>(
     if words.is_empty() {
         return Ok(Vec::new());
     }
+    let snapshot = db.begin_snapshot().await?;
     let kind = EntityType::Memory.kind();
+    let found = holding(&snapshot, Portions::new(&snapshot, account, seen, kind, trip), &words);
+    let found = found.await;
+    snapshot.rollback().await?;
+    let mut found = found?;
+    sort(&mut found);
+    Ok(found)
+}
+
+async fn holding<C: ConnectionTrait>(
+    db: &C,
+    mut portions: Portions<'_, C>,
+    words: &HashSet<&str>,
+) -> Result<Vec<Row>, Error> {
+    let mut room = Room::new(limits::LIST, EntityType::Memory.kind().list, "give another word");
     let mut tags: HashMap<Uuid, String> = HashMap::new();
     let mut found = Vec::new();
-    let scopes = seen.iter().filter(|scope| scope.is_visible() && scope.id != account);
-    for scope in scopes.filter(|scope| trip.is_none_or(|trip| trip == scope.id)) {
-        let mut after = 0;
-        loop {
-            let portion = store::select(kind)
-                .and_where(Expr::col((kind.table, "scope_id")).eq(scope.id))
-                .and_where(Expr::col((kind.table, "seq")).gt(after))
-                .and_where(Expr::col((kind.table, "deleted_at")).is_null())
-                .order_by((kind.table, "seq"), Order::Asc)
-                .limit(u64::from(limits::PAGE))
-                .to_owned();
-            let rows = store::rows_of(db, kind, &portion).await?;
-            let Some(last) = rows.last().map(|row| row.seq) else { break };
-            after = last;
-            let carried = rows.iter().flat_map(|row| row.content.get("tagIds").as_ids());
-            let new: HashSet<Uuid> = carried.copied().filter(|id| !tags.contains_key(id)).collect();
-            tags.extend(tag_names(db, &new.into_iter().collect::<Vec<_>>()).await?);
-            found.extend(rows.into_iter().filter(|row| holds(row, &words, &tags)));
-            if found.len() as u64 > limits::LIST {
-                let message = format!("more than {} memories; give another word", limits::LIST);
-                return Err(Error::new(Code::Limit, message));
-            }
-        }
+    while let Some(rows) = portions.next().await? {
+        let carried = rows.iter().flat_map(|row| row.content.get("tagIds").as_ids());
+        let new: HashSet<Uuid> = carried.copied().filter(|id| !tags.contains_key(id)).collect();
+        tags.extend(tag_names(db, &new.into_iter().collect::<Vec<_>>()).await?);
+        let portion: Vec<Row> = rows.into_iter().filter(|row| holds(row, words, &tags)).collect();
+        room.take(&portion)?;
+        found.extend(portion);
     }
-    sort(&mut found);
     Ok(found)
 }
 
