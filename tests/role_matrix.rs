@@ -115,7 +115,7 @@ const TABLE: &[Line] = &[
                                                       ["BAD_USER_INPUT", "FORBIDDEN",      "FORBIDDEN",      "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
     // Leaving, which an owner cannot.
     ("unshareTrip", "mutation { unshareTrip(tripId: \"<trip>\", userId: \"<me>\") }",
-                                                      ["BAD_USER_INPUT", "done",           "done",           "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
+                                                      ["BAD_USER_INPUT", "done",           "done",           "NOT_FOUND",      "done",           "UNAUTHENTICATED"]),
     ("changeTripRole", "mutation { changeTripRole(tripId: \"<trip>\", userId: \"<member>\", permission: WRITE) { id } }",
                                                       ["done",           "FORBIDDEN",      "FORBIDDEN",      "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
     ("changeTripRole", "mutation { changeTripRole(tripId: \"<trip>\", userId: \"<owner>\", permission: READ) { id } }",

@@ -166,7 +166,11 @@ async fn nested_lists_take_a_few(app: &App, statements: &Statements) {
         counts.push(count);
     }
     assert!(counts[0] > 10, "statements are not heard: {counts:?}");
-    assert!(counts.iter().all(|count| *count == counts[0]), "for 1, 64 and 128 trips: {counts:?}");
+    // One more for each portion of scopes.
+    assert!(
+        counts.iter().all(|count| *count <= counts[0] + 2),
+        "for 1, 64 and 128 trips: {counts:?}"
+    );
     assert!(counts[0] <= BESIDES, "{counts:?}");
 }
 

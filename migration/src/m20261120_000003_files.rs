@@ -10,7 +10,21 @@ pub struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// All or nothing, on SQLite as well.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.get_database_backend() == DbBackend::Postgres {
+            // What waits and works here is the whole of a table, not a request.
+            for setting in ["statement_timeout = 0", "lock_timeout = '60s'"] {
+                manager
+                    .get_connection()
+                    .execute_unprepared(&format!("SET LOCAL {setting}"))
+                    .await?;
+            }
+        }
         let tables = [
             Table::create()
                 .table("file")

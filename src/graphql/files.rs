@@ -324,8 +324,11 @@ impl FileMutation {
             // The app may call the row by an id of its own: then the file's name says which it is.
             None => file::naming(services.db.pool(), &view.seen, kind.kind(), &own).await?,
         };
-        // Uploaded before any row says so: the row that says so finds it there.
-        let mut there = is_there(services, &own).await? || !rows.is_empty();
+        if rows.is_empty() {
+            // Uploaded before any row says so: the row that says so finds it there.
+            return Ok(is_there(services, &own).await?);
+        }
+        let mut there = true;
         for row in rows {
             may_write(&view, row.scope)?;
             let asked = Some(object_name.as_str());

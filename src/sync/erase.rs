@@ -18,7 +18,7 @@ use super::plan::{Amendment, World, plan_amendments};
 use super::push::{self, Batch, write};
 use super::scope::ToLock;
 use super::transaction::{self, Failure, Held, Step, Work};
-use super::{Operation, Role, Sender, Strategy, gc, share, store};
+use super::{Operation, Role, Sender, Strategy, file, gc, share, store};
 use crate::config::limits;
 use crate::db::Db;
 use crate::error::Error;
@@ -117,6 +117,8 @@ async fn delete_rows(db: &Db, account: Uuid) -> Result<(), Error> {
     loop {
         let mut items = Vec::new();
         for kind in kinds::all().rev().filter(|kind| !matches!(kind.home, Home::Parent(_))) {
+            // One trip with everything in it at a time.
+            let portion = if kind.home == Home::Itself { 1 } else { limits::GC_ROWS };
             let owned = Query::select()
                 .column("scope_id")
                 .from("membership")
@@ -129,7 +131,7 @@ async fn delete_rows(db: &Db, account: Uuid) -> Result<(), Error> {
                 .from(kind.table)
                 .and_where(Expr::col("scope_id").in_subquery(owned))
                 .and_where(Expr::col("deleted_at").is_null())
-                .limit(limits::GC_ROWS)
+                .limit(portion)
                 .to_owned();
             for row in db.pool().query_all(&rows).await? {
                 let id: Uuid = row.try_get_by_index(0).map_err(Error::from)?;
@@ -139,11 +141,13 @@ async fn delete_rows(db: &Db, account: Uuid) -> Result<(), Error> {
                 json.insert("operationId".into(), json!(Uuid::new_v4()));
                 items.push(RawItem { entity_type: kind.entity_type, index: items.len(), json });
             }
+            if !items.is_empty() {
+                break;
+            }
         }
         if items.is_empty() {
             return Ok(());
         }
-        items.truncate(limits::GC_ROWS as usize);
         let batch = Batch {
             sender: Sender { account, device: None },
             origin: Origin::OneRow,
@@ -222,6 +226,10 @@ impl Work for Scrub {
 /// Removes the account's files, but for those that rows of others still name.
 async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error> {
     use entity::attachment::{Column, Entity};
+    file::note_older(db).await?;
+    // Its picture is its own.
+    let portrait = Entity::delete_many().filter(Column::EntityId.eq(account));
+    portrait.filter(Column::Kind.eq(file::PORTRAIT_KIND)).exec(db.pool()).await?;
     let named: BTreeSet<String> = Entity::find()
         .filter(Column::AccountId.eq(account))
         .all(db.pool())
@@ -237,6 +245,12 @@ async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error
     }
     // What is known of them stays for the grace: a URL to upload may still be good, and the
     // clean-up goes by this.
+    let still_named = Query::select()
+        .expr(Expr::val(1))
+        .from("attachment")
+        .and_where(Expr::col(("attachment", "account_id")).equals(("file", "account_id")))
+        .and_where(Expr::col(("attachment", "name")).equals(("file", "name")))
+        .to_owned();
     let forget = Query::update()
         .table("file")
         .values([
@@ -244,8 +258,8 @@ async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error
             ("uploaded_at", None::<i64>.into()),
             ("requested_at", crate::db::now(db.pool()).await?.into()),
         ])
-        .and_where(Expr::col("account_id").eq(account))
-        .and_where(Expr::col("name").is_not_in(named))
+        .and_where(Expr::col(("file", "account_id")).eq(account))
+        .and_where(Expr::exists(still_named).not())
         .to_owned();
     db.pool().execute(&forget).await?;
     Ok(())
@@ -284,7 +298,6 @@ impl Work for Remove {
             ("session", "account_id", account),
             ("device", "account_id", account),
             ("receipt", "account_id", account),
-            ("membership", "account_id", account),
             // Nobody else ever saw into its own scope.
             ("deletion", "scope_id", account),
             ("tick", "scope_id", account),
@@ -295,6 +308,13 @@ impl Work for Remove {
                 Query::delete().from_table(table).and_where(Expr::col(column).eq(id)).to_owned();
             tx.execute(&delete).await?;
         }
+        // Those that have ended stay: they say with whom others' rows were shared.
+        let own = Query::delete()
+            .from_table("membership")
+            .and_where(Expr::col("account_id").eq(account))
+            .and_where(Expr::col("scope_id").eq(account).or(Expr::col("removed_at").is_null()))
+            .to_owned();
+        tx.execute(&own).await?;
         Ok(Step::Done(true))
     }
 }

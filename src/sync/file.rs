@@ -141,9 +141,11 @@ pub async fn room(db: &Db, key: &Key, quota: u64) -> Result<u64, Error> {
 /// Notes how many bytes were uploaded, so that they count from now on. Whether they are what a row
 /// says is seen when someone tells of it.
 pub async fn received(db: &Db, key: &Key, bytes: u64) -> Result<(), Error> {
+    let now = db::now(db.pool()).await?;
     let note = Query::update()
         .table("file")
-        .value("size", bytes as i64)
+        // The grace begins anew.
+        .values([("size", (bytes as i64).into()), ("requested_at", now.into())])
         .and_where(Expr::col("account_id").eq(key.account()))
         .and_where(Expr::col("name").eq(key.name()))
         .to_owned();
@@ -419,7 +421,7 @@ pub async fn arrive(
         }
         match kind.read_file {
             // What was read before is read already.
-            Some(_) if !is_new && row.status != Status::FilesPending => {}
+            Some(_) if !is_new && row.status == Status::InSync => {}
             Some(read) => match read_file(files, key, read).await? {
                 Ok(content) => {
                     arrived.status = Some((Status::InSync, None));
@@ -629,6 +631,7 @@ pub async fn clean_up(
     retention: Duration,
     grace: Duration,
 ) -> Result<Removed, Error> {
+    note_older(db).await?;
     let now = db::now(db.pool()).await?;
     let attachments = forget_attachments(db, now - retention.as_millis() as Millis).await?;
     let before = now - grace.as_millis() as Millis;
@@ -647,10 +650,6 @@ pub async fn clean_up(
         }
     }
     for account in files.accounts().await? {
-        // What lies under other names was not put there by this server.
-        if entity::account::Entity::find_by_id(account).one(db.pool()).await?.is_none() {
-            continue;
-        }
         let mut stored = std::pin::pin!(files.list(account).try_chunks(CHUNK));
         while let Some(some) = stored.try_next().await.map_err(|error| error.1)? {
             let names: Vec<String> = some.iter().map(|(key, _)| key.name().to_owned()).collect();
@@ -713,23 +712,77 @@ async fn unnamed(
         .await?)
 }
 
-/// Removes a file, if still no row names it. Every push of its account waits for this, and so does a
-/// request for a URL.
+/// Removes a file, if still no row names it and its bytes are old, too: a URL to upload may have been
+/// good for days.
 async fn forget(db: &Db, files: &Files, key: &Key, before: Millis) -> Result<bool, Error> {
+    if files.head(key).await?.is_some_and(|stored| stored.modified >= before) {
+        return Ok(false);
+    }
+    let is_it = || {
+        Expr::col("account_id")
+            .eq(key.account())
+            .and(Expr::col("name").eq(key.name()))
+            .and(is_unnamed(before))
+    };
+    // Every push of its account waits for this: none finds a file that is about to go.
     let tx = db.begin_write().await?;
     scope::lock_found(&tx, [key.account()]).await?;
-    let delete = Query::delete()
-        .from_table("file")
-        .and_where(Expr::col("account_id").eq(key.account()))
-        .and_where(Expr::col("name").eq(key.name()))
-        .and_where(is_unnamed(before))
+    let absent = Query::update()
+        .table("file")
+        .values([
+            ("size", None::<i64>.into()),
+            ("etag", None::<String>.into()),
+            ("uploaded_at", None::<Millis>.into()),
+        ])
+        .and_where(is_it())
         .to_owned();
-    let is_gone = tx.execute(&delete).await?.rows_affected() == 1;
-    if is_gone {
-        files.delete(key).await?;
-    }
+    let is_gone = tx.execute(&absent).await?.rows_affected() == 1;
     tx.commit().await?;
+    if is_gone {
+        // Outside: the store may be slow.
+        files.delete(key).await?;
+        let forget = Query::delete().from_table("file").and_where(is_it()).to_owned();
+        db.pool().execute(&forget).await?;
+    }
     Ok(is_gone)
+}
+
+/// Notes who named the files of rows that a server of the version before wrote, which kept no notes:
+/// who made them.
+pub async fn note_older(db: &Db) -> Result<(), Error> {
+    for kind in kinds::all() {
+        for (at, _) in kind.files() {
+            let (field, column, table) =
+                (&kind.fields[at].name, kind.fields[at].column, kind.table);
+            let known = Query::select()
+                .expr(Expr::val(1))
+                .from("attachment")
+                .and_where(Expr::col(("attachment", "entity_id")).equals((table, "id")))
+                .and_where(Expr::col(("attachment", "field")).eq(field.as_str()))
+                .and_where(Expr::col(("attachment", "name")).equals((table, column)))
+                .to_owned();
+            let missing = Query::select()
+                .column((table, "id"))
+                .expr(Expr::val(field.as_str()))
+                .column((table, column))
+                .expr(Expr::val(kind.name()))
+                .columns([(table, "created_by"), (table, "updated_at")])
+                .from(table)
+                .and_where(Expr::col((table, column)).is_not_null())
+                .and_where(Expr::exists(known).not())
+                .to_owned();
+            let mut note = Query::insert();
+            note.into_table("attachment")
+                .columns(["entity_id", "field", "name", "kind", "account_id", "at"])
+                .select_from(missing)
+                .map_err(Error::internal)?
+                .on_conflict(
+                    OnConflict::columns(["entity_id", "field", "name"]).do_nothing().to_owned(),
+                );
+            db.pool().execute(&note).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets what rows named before a time and do not name any more. Gives how many.
@@ -804,6 +857,8 @@ async fn forget_attachments(db: &Db, before: Millis) -> Result<u64, Error> {
 
 /// The field by which an account names its picture.
 const PORTRAIT: &str = "profileImageUrl";
+/// What stands for a kind there.
+pub const PORTRAIT_KIND: &str = "Account";
 
 /// Notes that an account names one of its files as its picture: by a URL that ends with the file's
 /// name, or by that alone.
@@ -816,7 +871,7 @@ pub async fn name_portrait(db: &Db, account: Uuid, url: &str) -> Result<(), Erro
             entity_id: account,
             field: PORTRAIT.into(),
             name: file.name,
-            kind: "Account".into(),
+            kind: PORTRAIT_KIND.into(),
             account_id: account,
             at: now,
         });

@@ -51,7 +51,7 @@ pub struct World {
     /// and name.
     pub files: HashMap<(Uuid, String), i64>,
     /// Who named the files of the batch's rows: by row, field and name.
-    pub namers: HashMap<(Uuid, usize, String), Uuid>,
+    pub namers: HashMap<(Key, usize, String), Uuid>,
 }
 
 /// Accounts and devices whose edits are in a conflict.
@@ -435,6 +435,10 @@ impl Planner {
             return Ok(verdict);
         }
         match self.chains.get(&key).map(|chain| chain.state) {
+            // A deletion of what is deleted is done, however the batches are cut.
+            Some(ChainState::Open(_))
+                if change.operation == Operation::Delete
+                    && self.world.rows.get(&key).is_some_and(|row| !row.is_live()) => {}
             Some(ChainState::Open(_)) => return Ok(self.join(item, change)),
             Some(ChainState::Copied { conflict, copy }) => {
                 // What the device does next to its version of the row, it does to the copy.
@@ -874,7 +878,8 @@ impl Planner {
     /// In whose space the file lies that a row is to name: of who named it, if it is named already, or
     /// in what the row is a copy of.
     fn namer(&self, key: Key, field: usize, name: &str) -> Uuid {
-        let known = |id: Uuid| self.world.namers.get(&(id, field, name.to_owned())).copied();
+        let known =
+            |id: Uuid| self.world.namers.get(&((key.0, id), field, name.to_owned())).copied();
         let current = self.world.rows.get(&key);
         let current =
             current.filter(|row| row.content.values[field].as_text().is_some_and(|n| n == name));

@@ -306,8 +306,21 @@ impl Loader<'_> {
                     let kind = entity_type.kind();
                     let rows = store::rows_by_id(self.tx, kind, &[model.entity_id]).await?;
                     let is_there = rows.first().is_some_and(Row::is_live);
+                    // Known by its label, under the lock, and by nothing else.
+                    let by_label = kind.created_again.is_some();
+                    let decided = match model.conflict_id {
+                        Some(id) => entity::conflict::Entity::find_by_id(id)
+                            .one(self.tx)
+                            .await?
+                            .is_none_or(|conflict| conflict.resolved_at.is_some()),
+                        None => false,
+                    };
                     let oldest = self.world.now - limits::CREATED_AGAIN.as_millis() as Millis;
-                    if model.at < oldest || (model.conflict_id.is_none() && !is_there) {
+                    if by_label
+                        || decided
+                        || model.at < oldest
+                        || (model.conflict_id.is_none() && !is_there)
+                    {
                         continue;
                     }
                 }
@@ -332,13 +345,15 @@ impl Loader<'_> {
         use entity::file::{Column, Entity};
         let mut names = BTreeSet::new();
         let mut ids = BTreeSet::new();
+        let keys: BTreeSet<Key> = self.world.rows.keys().copied().collect();
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
             let kind = change.entity_type.kind();
             let row = self.world.rows.get(&(change.entity_type, change.id));
             for (at, file) in kind.files() {
                 let size = file.size.map(|name| kind.field(name));
                 let edited = |at: &usize| change.edit.contains_key(at);
-                if !edited(&at) && !size.as_ref().is_some_and(edited) {
+                let copied = self.world.policy == Strategy::KeepBoth;
+                if !copied && !edited(&at) && !size.as_ref().is_some_and(edited) {
                     continue;
                 }
                 let edit = change.edit.get(&at).and_then(Value::as_text);
@@ -350,10 +365,11 @@ impl Loader<'_> {
         let ids: Vec<Uuid> = ids.into_iter().collect();
         for among in store::in_lists(self.tx, attachment::Column::EntityId, &ids) {
             for model in attachment::Entity::find().filter(among).all(self.tx).await? {
-                if let Some(field) = entity_type(&model.kind)?.kind().find(&model.field) {
-                    self.world
-                        .namers
-                        .insert((model.entity_id, field, model.name), model.account_id);
+                // Ids are unique within a kind, and accounts name files, too.
+                let Some(kind) = EntityType::from_name(&model.kind) else { continue };
+                let key = (kind, model.entity_id);
+                if let (Some(field), true) = (kind.kind().find(&model.field), keys.contains(&key)) {
+                    self.world.namers.insert((key, field, model.name), model.account_id);
                 }
             }
         }

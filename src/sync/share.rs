@@ -147,14 +147,6 @@ impl Share {
         let By::Account(by) = self.by else { return Ok(()) };
         let role = match memberships.get(&by) {
             None => return Err(no_such_trip()),
-            // Who has left has left.
-            Some(membership)
-                if membership.removed_at.is_some()
-                    && self.deed == Deed::Revoke
-                    && by == self.account =>
-            {
-                return Ok(());
-            }
             Some(membership) if membership.removed_at.is_some() => {
                 return Err(Error::new(Code::Forbidden, "you are no longer a member"));
             }
@@ -177,6 +169,13 @@ impl Work for Share {
     type Done = ();
 
     async fn attempt(&self, tx: &DatabaseTransaction, held: Held) -> Result<Step<()>, Failure> {
+        if self.deed == Deed::Revoke && self.by == By::Account(self.account) {
+            let left = Entity::find_by_id((self.trip, self.account)).one(tx).await?;
+            if left.is_some_and(|membership| membership.removed_at.is_some()) {
+                // Who has left has left, whatever became of the trip.
+                return Ok(Step::Done(()));
+            }
+        }
         let Some(scope) = held.scopes.get(&self.trip).copied() else {
             return Err(no_such_trip().into());
         };

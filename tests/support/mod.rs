@@ -202,6 +202,7 @@ impl App {
             ("revision", "at"),
             ("conflict", "at"),
             ("conflict", "resolved_at"),
+            ("conflict_edit", "at"),
             ("buried", "deleted_at"),
         ];
         columns.extend(cairn::kinds::all().map(|kind| (kind.table, "deleted_at")));
