@@ -174,4 +174,49 @@ both! {
         let urls = &answer["data"]["generateBatchDownloadUrls"]["downloadUrls"];
         assert_eq!(*urls, json!([{ "entityId": shown }]));
     }
+
+    async fn what_was_accepted_stays_whatever_the_quota_is(app: &App) {
+        let ada = app.device_of("ada").await;
+        let account = ada.account().await;
+        let trip = ada.trip("Alps").await;
+        let memory = ada.memory(trip, "Hut").await;
+        photo(&ada, memory, "accepted.jpg").await;
+        upload(&ada, "new.jpg", "bytes").await;
+        let files = app.file_store().await;
+        let look = async |name: &str| {
+            let key = cairn::files::Key::new(account, name).expect("a name");
+            file::look(app.db(), &files, &key, 0).await
+        };
+        assert!(look("accepted.jpg").await.expect("it may stay").is_some());
+        assert!(look("new.jpg").await.is_err(), "there is no room for another");
+        assert_eq!(stored(app, account).await, ["accepted.jpg"]);
+    }
+
+    async fn who_used_the_ids_of_others_takes_nothing_of_theirs_along(app: &App) {
+        let ada = app.device_of("ada").await;
+        let eve = app.device_of("eve").await;
+        let trip = ada.trip("Alps").await;
+        let memory = ada.memory(trip, "Hut").await;
+        let item = photo(&ada, memory, "hut.jpg").await;
+        let add = "mutation($trip: ID!) { createRoutePoints(tripId: $trip, points: [
+            { latitude: 1, longitude: 2, timestamp: \"2026-01-01T00:00:00Z\" }]) { id } }";
+        assert!(ada.ask(add, json!({ "trip": trip })).await["errors"].is_null());
+        // Ids are unique within a kind, and no secret to who was a member once.
+        for id in [trip, memory, item] {
+            assert_eq!(eve.push_one(create("Tag", id, json!({ "name": "Mine" }))).await, "ok 1");
+        }
+        let answer = eve.ask(DELETE_ACCOUNT, json!({ "password": "correct horse" })).await;
+        assert_eq!(answer["data"]["deleteAccount"], true, "{answer}");
+
+        let query = "query($id: ID!) { trip(id: $id) { routePoints { id }
+            memories { mediaItems { downloadUrl } } } }";
+        let shown = ada.ask(query, json!({ "id": trip })).await["data"]["trip"].clone();
+        assert_eq!(shown["routePoints"].as_array().map(Vec::len), Some(1), "{shown}");
+        assert!(shown["memories"][0]["mediaItems"][0]["downloadUrl"].is_string(), "{shown}");
+        let history = format!("revision WHERE kind = 'Trip' AND entity_id = {}", match app.database.backend {
+            crate::support::Backend::Postgres => format!("'{trip}'"),
+            crate::support::Backend::Sqlite => format!("X'{}'", trip.simple()),
+        });
+        assert_eq!(count(app, &history).await, 1, "the trip's own history");
+    }
 }
