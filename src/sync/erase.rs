@@ -14,8 +14,8 @@ use serde_json::{Map, json};
 use uuid::Uuid;
 
 use super::change::{Origin, RawItem};
-use super::plan::{Amendment, World, plan_amendments};
-use super::push::{self, Batch, write};
+use super::plan::Amendment;
+use super::push::{self, Batch, amend};
 use super::scope::ToLock;
 use super::transaction::{self, Failure, Held, Step, Work};
 use super::{Operation, Role, Sender, Strategy, file, gc, share, store};
@@ -96,15 +96,11 @@ impl Work for HandOver {
             return Ok(Step::Done(false));
         };
         let heir = Model { role: Role::Owner.name().into(), ..heir.clone() };
-        let sender = Sender { account: heir.account_id, device: None };
+        let owner = heir.account_id;
         store::upsert::<Entity, _>(tx, vec![ended, heir]).await?;
         // The trip's row tells its reader their role.
-        let mut world = World::empty(sender, held.now, &[]);
-        world.scopes = held.scopes;
-        let key = root.key();
-        world.rows.insert(key, root);
-        let plan = plan_amendments(world, vec![Amendment::touch(key)]);
-        match write(tx, sender, held.now, &plan, &[scope]).await? {
+        let touch = Amendment::touch(root.key());
+        match amend(tx, owner, held, root, touch).await? {
             true => Ok(Step::Done(true)),
             false => Ok(Step::Again),
         }
@@ -245,12 +241,6 @@ async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error
     }
     // What is known of them stays for the grace: a URL to upload may still be good, and the
     // clean-up goes by this.
-    let still_named = Query::select()
-        .expr(Expr::val(1))
-        .from("attachment")
-        .and_where(Expr::col(("attachment", "account_id")).equals(("file", "account_id")))
-        .and_where(Expr::col(("attachment", "name")).equals(("file", "name")))
-        .to_owned();
     let forget = Query::update()
         .table("file")
         .values([
@@ -259,7 +249,7 @@ async fn delete_files(db: &Db, files: &Files, account: Uuid) -> Result<(), Error
             ("requested_at", crate::db::now(db.pool()).await?.into()),
         ])
         .and_where(Expr::col(("file", "account_id")).eq(account))
-        .and_where(Expr::exists(still_named).not())
+        .and_where(file::is_named().not())
         .to_owned();
     db.pool().execute(&forget).await?;
     Ok(())

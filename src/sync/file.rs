@@ -19,12 +19,12 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::change::derive;
-use super::plan::{Amendment, World, plan_amendments};
-use super::push::write;
+use super::plan::Amendment;
+use super::push::amend;
 use super::row::Row;
 use super::scope::{self, Seen, ToLock};
 use super::transaction::{self, Failure, Held, Step, Work};
-use super::{Role, Sender, Status, store};
+use super::{Role, Status, store};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
@@ -515,13 +515,7 @@ impl Work for Arrived {
         if !changed {
             return Ok(Step::Done(()));
         }
-        let sender = Sender { account: row.created_by, device: None };
-        let scope = row.scope;
-        let mut world = World::empty(sender, held.now, &[]);
-        world.scopes = held.scopes;
-        world.rows.insert(row.key(), row);
-        let plan = plan_amendments(world, vec![amendment]);
-        match write(tx, sender, held.now, &plan, &[scope]).await? {
+        match amend(tx, row.created_by, held, row, amendment).await? {
             true => Ok(Step::Done(())),
             false => Ok(Step::Again),
         }
@@ -677,19 +671,26 @@ pub async fn clean_up(
 /// Objects that are looked at at once.
 const CHUNK: usize = 500;
 
+/// Whether something names a file, has named it a while ago, or would if a conflict were decided
+/// otherwise.
+pub fn is_named() -> SimpleExpr {
+    Expr::exists(
+        Query::select()
+            .expr(Expr::val(1))
+            .from("attachment")
+            .and_where(Expr::col(("attachment", "account_id")).equals(("file", "account_id")))
+            .and_where(Expr::col(("attachment", "name")).equals(("file", "name")))
+            .to_owned(),
+    )
+}
+
 /// Whether a file was last heard of before a time, and no row names it.
 fn is_unnamed(before: Millis) -> SimpleExpr {
     let column = |name: &'static str| Expr::col(("file", name));
-    let named = Query::select()
-        .expr(Expr::val(1))
-        .from("attachment")
-        .and_where(Expr::col(("attachment", "account_id")).equals(("file", "account_id")))
-        .and_where(Expr::col(("attachment", "name")).equals(("file", "name")))
-        .to_owned();
     column("requested_at")
         .lt(before)
         .and(column("uploaded_at").is_null().or(column("uploaded_at").lt(before)))
-        .and(Expr::exists(named).not())
+        .and(is_named().not())
 }
 
 /// Some of them, after the last ones.

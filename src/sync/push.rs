@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::change::{self, Item, Origin, RawItem, Reading};
 use super::conflict::Conflict;
 use super::cursor::{Cursor, Filter};
-use super::plan::{Attachment, Plan, Receipt, Senders, Verdict, World, plan};
+use super::plan::{
+    Amendment, Attachment, Plan, Receipt, Senders, Verdict, World, plan, plan_amendments,
+};
 use super::row::{Key, Row};
 use super::transaction::{self, Failure, Held, Step, Work};
 use super::{Operation, Sender, Strategy, pull, scope, store};
@@ -879,6 +881,24 @@ pub(super) async fn write(
         store::upsert::<entity::device::Entity, _>(tx, vec![seen]).await?;
     }
     Ok(true)
+}
+
+/// Writes what the server itself changes about one row of a locked scope, which is no device's doing.
+/// False as for [`write`].
+pub(super) async fn amend(
+    tx: &DatabaseTransaction,
+    account: Uuid,
+    held: Held,
+    row: Row,
+    amendment: Amendment,
+) -> Result<bool, DbErr> {
+    let sender = Sender { account, device: None };
+    let scope = row.scope;
+    let mut world = World::empty(sender, held.now, &[]);
+    world.scopes = held.scopes;
+    world.rows.insert(row.key(), row);
+    let plan = plan_amendments(world, vec![amendment]);
+    write(tx, sender, held.now, &plan, &[scope]).await
 }
 
 /// Creates the scopes of new trips. False if another transaction has taken one of the ids.

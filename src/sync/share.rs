@@ -13,12 +13,12 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::change::derive;
-use super::plan::{Amendment, World, plan_amendments};
-use super::push::write;
+use super::plan::Amendment;
+use super::push::amend;
 use super::row::Row;
 use super::scope::{self, ToLock};
 use super::transaction::{self, Failure, Held, Step, Work};
-use super::{Role, Sender, store};
+use super::{Role, store};
 use crate::db::Db;
 use crate::error::{Code, Error};
 use crate::kinds::{self, EntityType, Home};
@@ -222,21 +222,12 @@ impl Work for Share {
         if self.deed == Deed::Revoke || earlier.is_none() {
             return Ok(Step::Done(()));
         }
-        let mut world = World::empty(sender(self.account), held.now, &[]);
-        world.scopes = held.scopes;
-        let key = root.key();
-        world.rows.insert(key, root);
-        let plan = plan_amendments(world, vec![Amendment::touch(key)]);
-        match write(tx, sender(self.account), held.now, &plan, &[self.trip]).await? {
+        let touch = Amendment::touch(root.key());
+        match amend(tx, self.account, held, root, touch).await? {
             true => Ok(Step::Done(())),
             false => Ok(Step::Again),
         }
     }
-}
-
-/// The server's own changes are no device's.
-fn sender(account: Uuid) -> Sender {
-    Sender { account, device: None }
 }
 
 fn no_such_trip() -> Error {
