@@ -253,6 +253,7 @@ fn ledger(row: &memory::Model) -> (revision::Model, receipt::Model) {
         client_time: NOW,
         seq: row.seq,
         old,
+        scope_id: None,
     };
     let receipt = receipt::Model {
         id: Uuid::new_v4(),

@@ -60,7 +60,7 @@ impl App {
             files,
             sealer: Sealer::new(cursor_key.as_bytes(), epoch),
             page_size: config.sync_batch_size.into(),
-            policy: config.conflict_resolution_strategy,
+            policy: config.policy().map_err(Error::bad_input)?,
             quota: config.files.quota(),
             shares: Throttle::new(limits::SHARES, limits::SHARE_EVERY),
             max_skew: i64::from(config.max_clock_skew) * 1000,

@@ -8,6 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::sync::Strategy;
+use crate::sync::policy::Policy;
 
 /// How serious the surroundings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -122,6 +123,11 @@ pub struct Config {
     #[arg(long, env = "CONFLICT_RESOLUTION_STRATEGY", default_value = "MANUAL_RESOLUTION", value_parser = strategy)]
     pub conflict_resolution_strategy: Strategy,
 
+    /// What decides overlaps in kinds and fields, and deletions, instead of that:
+    /// "Kind.field = STRATEGY, …", or "recommended".
+    #[arg(long, env = "CONFLICT_POLICIES", default_value = "", hide_default_value = true)]
+    pub conflict_policies: String,
+
     /// Days for which tombstones, receipts, revisions and resolved conflicts are kept.
     #[arg(long, env = "RETENTION_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub retention_days: u32,
@@ -171,6 +177,7 @@ impl Config {
         {
             return Err(format!("PUBLIC_URL: {url:?} must be http(s)://host, without a path"));
         }
+        self.policy()?;
         match (&self.jwt_secret, self.env) {
             (None, Env::Production) => Err("JWT_SECRET must be set in production".into()),
             (Some(secret), _) if secret.len() < 32 => {
@@ -178,6 +185,12 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What is decided without a person. The error's sentence is for the operator.
+    pub fn policy(&self) -> Result<Policy, String> {
+        Policy::parse(self.conflict_resolution_strategy, &self.conflict_policies)
+            .map_err(|problem| format!("CONFLICT_POLICIES: {problem}"))
     }
 
     pub fn retention(&self) -> Duration {
@@ -273,8 +286,15 @@ pub mod limits {
     pub const S3_RETRIES: usize = 3;
     /// Open conflicts in an answer of enhancedSync.
     pub const CONFLICTS_IN_PULL: u64 = 100;
-    /// Conflicts in an answer of getConflicts.
+    /// Conflicts in an answer of getConflicts, and in one request to decide several.
     pub const CONFLICTS: i32 = 500;
+    /// Conflicts that a policy cannot decide, of one batch, until the rest is left to people: each
+    /// costs planning all of them once more.
+    pub const POLICY_ATTEMPTS: usize = 16;
+    /// Bytes of `resolvedData`: several of the longest texts, escaped.
+    pub const RESOLVED_DATA: usize = 1024 * 1024;
+    /// Revisions in an answer of history.
+    pub const HISTORY: i32 = 500;
     /// Characters of a name of a person.
     pub const LINE: usize = 255;
     /// Characters of a link to a picture.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use sea_orm::DbErr;
+use serde_json::Value as Json;
 
 /// What kind of error it is, for a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,7 @@ pub enum Code {
     Forbidden,
     NotFound,
     BadUserInput,
+    ConflictAlreadyResolved,
     InvalidCursor,
     ResyncRequired,
     Limit,
@@ -27,6 +29,7 @@ impl Code {
             Code::Forbidden => "FORBIDDEN",
             Code::NotFound => "NOT_FOUND",
             Code::BadUserInput => "BAD_USER_INPUT",
+            Code::ConflictAlreadyResolved => "CONFLICT_ALREADY_RESOLVED",
             Code::InvalidCursor => "INVALID_CURSOR",
             Code::ResyncRequired => "RESYNC_REQUIRED",
             Code::Limit => "LIMIT",
@@ -84,11 +87,13 @@ pub struct Error {
     pub reason: Option<ResyncReason>,
     /// Seconds to wait before trying again.
     pub retry_after: Option<u64>,
+    /// What else a program should know, with the name under which it stands in the extensions.
+    pub details: Option<(&'static str, Json)>,
 }
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), reason: None, retry_after: None }
+        Error { code, message: message.into(), reason: None, retry_after: None, details: None }
     }
 
     pub fn bad_input(message: impl Into<String>) -> Error {
@@ -108,6 +113,7 @@ impl Error {
             ),
             reason: Some(reason),
             retry_after: None,
+            details: None,
         }
     }
 

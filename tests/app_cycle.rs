@@ -20,7 +20,17 @@ const YEAR_1: &str = "0001-01-01T00:00:00.000Z";
 const GPX: &str = "application/gpx+xml";
 
 /// Fields of the API that are not the older app's.
-const BULK: [&str; 4] = ["enhancedSync", "getConflicts", "conflict", "bulkSync"];
+const BULK: [&str; 9] = [
+    "enhancedSync",
+    "getConflicts",
+    "conflict",
+    "conflictInbox",
+    "history",
+    "bulkSync",
+    "resolveConflict",
+    "resolveConflicts",
+    "undoResolution",
+];
 
 /// What the app selects of each type. Its library asks for every object's type name.
 const FRAGMENTS: &[(&str, &str)] = &[

@@ -107,7 +107,7 @@ both! {
         let copies: Vec<&Json> = phone
             .rows
             .values()
-            .filter(|row| row["name"] == "tablet (conflicting copy)")
+            .filter(|row| row["name"] == "tablet (conflicting copy of phone)")
             .collect();
         assert_eq!(copies.len(), 1, "KEEP_BOTH keeps both");
         assert_eq!(copies[0]["emoji"], "⛺");
@@ -138,7 +138,7 @@ both! {
             let copies: Vec<_> = phone
                 .rows
                 .iter()
-                .filter(|((k, _), row)| k == kind && row[label] == "tablet (conflicting copy)")
+                .filter(|((k, _), row)| k == kind && row[label] == "tablet (conflicting copy of phone)")
                 .map(|(_, row)| row.clone())
                 .collect();
             assert_eq!(copies.len(), 1, "{kind}");

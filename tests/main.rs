@@ -20,6 +20,7 @@ mod g08_resend_is_harmless;
 mod g10_own_device;
 mod g11_disjoint_edits_merge;
 mod g12_overlapping_edits_are_kept;
+mod g13_resolving_is_a_write;
 mod g14_delete_against_update;
 mod g15_clocks;
 mod g16_attempts;

@@ -206,6 +206,19 @@ const TABLE: &[Line] = &[
                                                       ["shown",          "shown",          "[]",             "[]",             "[]",             "UNAUTHENTICATED"]),
     ("conflict", "{ conflict(id: \"<conflict>\") { id entityId localData remoteData baseData } }",
                                                       ["shown",          "shown",          "null",           "null",           "null",           "UNAUTHENTICATED"]),
+    ("conflictInbox", "{ conflictInbox { conflicts { title localData currentData mergedData edits { data } names { name } editedBy { displayName } } } }",
+                                                      ["shown",          "shown",          "hidden",         "hidden",         "hidden",         "UNAUTHENTICATED"]),
+    ("history", "{ history(entityType: Memory, id: \"<memory>\") { version newData oldData person { displayName } } }",
+                                                      ["shown",          "shown",          "[]",             "[]",             "[]",             "UNAUTHENTICATED"]),
+    ("resolveConflict", "mutation { resolveConflict(conflictId: \"<conflict>\", strategy: FIRST_WRITE_WINS) { strategy } }",
+                                                      ["done",           "done",           "FORBIDDEN",      "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
+    ("resolveConflict", "mutation { resolveConflict(conflictId: \"<conflict>\", strategy: MANUAL_RESOLUTION, resolvedData: \"{\\\"title\\\":\\\"x\\\"}\") { strategy } }",
+                                                      ["done",           "done",           "FORBIDDEN",      "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
+    ("resolveConflicts", "mutation { resolveConflicts(conflictIds: [\"<conflict>\"], strategy: LAST_WRITE_WINS) { strategy } }",
+                                                      ["done",           "done",           "FORBIDDEN",      "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
+    // An open one cannot be undone, and who may not decide it is not told that it is open.
+    ("undoResolution", "mutation { undoResolution(conflictId: \"<conflict>\") { id } }",
+                                                      ["BAD_USER_INPUT", "BAD_USER_INPUT", "FORBIDDEN",      "NOT_FOUND",      "FORBIDDEN",      "UNAUTHENTICATED"]),
 ];
 
 /// What comes of one item of a batch: the same people, but for nobody, who cannot push at all.

@@ -32,4 +32,8 @@ ledger_entity! { "conflict" {
     resolved_data: Option<String>,
     resolved_at: Option<i64>,
     resolved_by: Option<Uuid>,
+    /// JSON: what the resolution did, so that it can be undone. Null: open, or resolved by a version
+    /// that did not note it.
+    #[sea_orm(column_type = "Text", nullable)]
+    effect: Option<String>,
 }}

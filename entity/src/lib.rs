@@ -30,6 +30,7 @@ pub mod session;
 pub mod setting;
 pub mod tick;
 pub mod track_segment;
+pub mod undone;
 
 pub mod bucket_list_item;
 pub mod gpx_track;

@@ -20,4 +20,7 @@ ledger_entity! { "revision" {
     /// deletion.
     #[sea_orm(column_type = "Text")]
     old: String,
+    /// The scope in which the row lay before; for a creation, where it came to lie. Who cannot see
+    /// it is not shown what the row was there. Null: written by a version that did not note it.
+    scope_id: Option<Uuid>,
 }}

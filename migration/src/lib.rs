@@ -9,6 +9,7 @@ pub use sea_orm_migration::prelude::*;
 mod m20261120_000001_ledger;
 mod m20261120_000002_kinds;
 mod m20261120_000003_files;
+mod m20261128_000004_resolutions;
 mod synced;
 
 pub struct Migrator;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000001_ledger::Migration),
             Box::new(m20261120_000002_kinds::Migration),
             Box::new(m20261120_000003_files::Migration),
+            Box::new(m20261128_000004_resolutions::Migration),
         ]
     }
 }

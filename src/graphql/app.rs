@@ -18,13 +18,14 @@ use super::types::DateTime;
 use super::{caller, public, services, uuid};
 use crate::error::{Code, Error};
 use crate::kinds::{EntityType, rfc3339};
-use crate::sync::change::{Origin, RawItem, Refusal};
+use crate::sync::change::{Origin, RawItem};
 use crate::sync::conflict::Conflict;
 use crate::sync::plan::Verdict;
+use crate::sync::policy::Policy;
 use crate::sync::pull;
 use crate::sync::push::{self, Batch, Pushed};
 use crate::sync::search;
-use crate::sync::{ConflictStatus, ErrorCode, Operation, Sender, Strategy};
+use crate::sync::{ConflictStatus, Operation, Sender, Strategy};
 
 #[derive(Default)]
 pub struct AppQuery;
@@ -329,13 +330,13 @@ async fn push(
         origin,
         items: vec![RawItem { entity_type, index: 0, json }],
         cursor: None,
-        policy: Strategy::LastWriteWins,
+        policy: Policy::of(Strategy::LastWriteWins),
         max_skew: services.max_skew,
     };
     let mut pushed = push::push(&services.db, &batch).await?;
     match pushed.verdicts.pop() {
         Some(Verdict::Successful { id, .. }) => Ok(id),
-        Some(Verdict::Failed(refusal)) => Err(refused(refusal)),
+        Some(Verdict::Failed(refusal)) => Err(Error::from(refusal)),
         Some(Verdict::Conflict { id }) => collided(&pushed, entity_type, id),
         None => Err(Error::internal("a batch of one has no verdict")),
     }
@@ -355,16 +356,6 @@ fn collided(pushed: &Pushed, entity_type: EntityType, id: Uuid) -> Result<Uuid, 
             ),
         )),
     }
-}
-
-fn refused(refusal: Refusal) -> Error {
-    let code = match refusal.code {
-        ErrorCode::NotFound => Code::NotFound,
-        ErrorCode::Forbidden => Code::Forbidden,
-        ErrorCode::Limit => Code::Limit,
-        _ => Code::BadUserInput,
-    };
-    Error::new(code, refusal.message)
 }
 
 pub fn not_there(kind: EntityType) -> Error {

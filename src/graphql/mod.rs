@@ -1,6 +1,7 @@
 //! The API's shape. Thin: parse, ask, answer.
 
 mod app;
+mod conflicts;
 mod files;
 mod input;
 mod node;
@@ -29,16 +30,17 @@ use crate::sync::cursor::{Filter, Sealer};
 use crate::sync::erase::erase;
 use crate::sync::file;
 use crate::sync::plan::Verdict;
-use crate::sync::pull::{self, ConflictQuery};
+use crate::sync::policy::Policy;
+use crate::sync::pull;
 use crate::sync::push::{self, Batch};
 use crate::sync::{Sender, Strategy};
 use crate::throttle::Throttle;
+use conflicts::ConflictResult;
 use input::BulkSyncInput;
 use page::EnhancedSyncResponse;
 use types::{
-    AuthResponse, BulkSyncResponse, ConflictResolutionStrategy, ConflictResult, ConflictStatus,
-    DateTime, Device, EntityType, SyncError, SyncPriority, SyncResult, UpdateUserInput, User,
-    UserInput,
+    AuthResponse, BulkSyncResponse, ConflictResolutionStrategy, DateTime, Device, EntityType,
+    SyncError, SyncPriority, SyncResult, UpdateUserInput, User, UserInput,
 };
 
 pub type Api = Schema<Query, Mutation, EmptySubscription>;
@@ -50,7 +52,7 @@ pub struct Services {
     pub files: Files,
     pub sealer: Sealer,
     pub page_size: u64,
-    pub policy: Strategy,
+    pub policy: Policy,
     pub max_skew: i64,
     /// Bytes that the files of one account may take.
     pub quota: u64,
@@ -92,6 +94,10 @@ fn public(error: Error) -> async_graphql::Error {
         if let Some(seconds) = error.retry_after {
             extensions.set("retryAfter", seconds);
         }
+        if let Some((name, details)) = error.details.clone() {
+            // Made of JSON, it is always a value.
+            extensions.set(name, async_graphql::Value::from_json(details).unwrap_or_default());
+        }
     })
 }
 
@@ -129,10 +135,22 @@ fn optional_uuid(ctx: &Context<'_>, name: &str, id: Option<ID>) -> Result<Option
 }
 
 #[derive(MergedObject, Default)]
-pub struct Query(SyncQuery, app::AppQuery, sharing::SharingQuery, files::FileQuery);
+pub struct Query(
+    SyncQuery,
+    conflicts::ConflictQuery,
+    app::AppQuery,
+    sharing::SharingQuery,
+    files::FileQuery,
+);
 
 #[derive(MergedObject, Default)]
-pub struct Mutation(SyncMutation, app::AppMutation, sharing::SharingMutation, files::FileMutation);
+pub struct Mutation(
+    SyncMutation,
+    conflicts::ConflictMutation,
+    app::AppMutation,
+    sharing::SharingMutation,
+    files::FileMutation,
+);
 
 #[derive(Default)]
 pub struct SyncQuery;
@@ -210,55 +228,6 @@ impl SyncQuery {
         let next_cursor = services.sealer.seal(&page.cursor);
         Ok(EnhancedSyncResponse::new(ctx, services.clone(), page, next_cursor, size))
     }
-
-    /// Conflicts of rows that the caller may change, newest first.
-    async fn get_conflicts(
-        &self,
-        ctx: &Context<'_>,
-        entity_type: Option<EntityType>,
-        status: Option<ConflictStatus>,
-        trip_id: Option<ID>,
-        #[graphql(desc = "Default 100, at most 500.")] limit: Option<i32>,
-        #[graphql(desc = "Those older than this conflict.")] after: Option<ID>,
-    ) -> Result<Vec<ConflictResult>> {
-        let account = caller(ctx)?.account;
-        let limit = match limit {
-            None => 100,
-            Some(limit) if (1..=limits::CONFLICTS).contains(&limit) => limit as u64,
-            Some(_) => {
-                let message = format!("limit: must be from 1 to {}", limits::CONFLICTS);
-                return Err(public(Error::bad_input(message)));
-            }
-        };
-        let query = ConflictQuery {
-            id: None,
-            kind: entity_type.map(|kind| kind.0),
-            status: status.map(crate::sync::ConflictStatus::from),
-            scope: optional_uuid(ctx, "tripId", trip_id)?,
-            after: optional_uuid(ctx, "after", after)?,
-            limit,
-        };
-        conflicts(ctx, account, &query).await
-    }
-
-    /// One conflict.
-    async fn conflict(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ConflictResult>> {
-        let account = caller(ctx)?.account;
-        let id = Some(uuid(ctx, "id", &id)?);
-        let query = ConflictQuery { id, limit: 1, ..ConflictQuery::default() };
-        Ok(conflicts(ctx, account, &query).await?.pop())
-    }
-}
-
-async fn conflicts(
-    ctx: &Context<'_>,
-    account: Uuid,
-    query: &ConflictQuery,
-) -> Result<Vec<ConflictResult>> {
-    let found = pull::conflicts(services(ctx)?.db.pool(), account, query)
-        .await
-        .map_err(|error| public(error.into()))?;
-    Ok(found.into_iter().map(|(conflict, at)| ConflictResult::new(conflict, at)).collect())
 }
 
 #[derive(Default)]
@@ -350,7 +319,7 @@ impl SyncMutation {
             origin: Origin::Device,
             items: input.0,
             cursor: cursor.map(|text| services.sealer.open(&text, account)).transpose()?,
-            policy: conflict_strategy.map_or(services.policy, Strategy::from),
+            policy: services.policy.for_batch(conflict_strategy.map(Strategy::from)),
             max_skew: services.max_skew,
         };
         let pushed = push::push(&services.db, &batch).await?;
@@ -362,6 +331,7 @@ impl SyncMutation {
             server_timestamp: DateTime(pushed.server_time),
             processed_count: pushed.items.len(),
         };
+        let mut met = Vec::new();
         for (item, verdict) in pushed.items.iter().zip(pushed.verdicts) {
             let operation_id = item.operation_id.as_deref().map(ID::from);
             match verdict {
@@ -382,20 +352,23 @@ impl SyncMutation {
                     operation_id,
                 }),
                 Verdict::Conflict { id } => {
-                    let (conflict, version) =
-                        pushed.conflicts.get(&id).cloned().ok_or_else(|| {
-                            Error::internal(format!("conflict {id} is not there"))
-                        })?;
-                    let readable = pushed.readable.contains(&conflict.scope);
-                    let shown = ConflictResult::new(conflict, version).for_item(item);
-                    response.conflicts.push(if readable {
-                        shown
-                    } else {
-                        shown.without_data(item)
-                    });
+                    let found = pushed.conflicts.get(&id).cloned();
+                    let missing = || Error::internal(format!("conflict {id} is not there"));
+                    met.push((found.ok_or_else(missing)?, item));
                 }
             }
         }
+        let (found, items): (Vec<_>, Vec<_>) = met.into_iter().unzip();
+        let shown = ConflictResult::list(account, found).into_iter().zip(items);
+        response.conflicts = shown
+            .map(|(conflict, item)| {
+                let shown = conflict.for_item(item);
+                match pushed.readable.contains(&shown.scope()) {
+                    true => shown,
+                    false => shown.without_data(item),
+                }
+            })
+            .collect();
         Ok(response)
     }
 }

@@ -11,9 +11,10 @@ use async_graphql::{Context, ContextSelectionSet, OutputType, Positioned, Server
 use entity::Millis;
 use uuid::Uuid;
 
+use super::conflicts::ConflictResult;
 use super::node::{self, id_lists, meta_field, meta_object, raw, selection};
 use super::rows::View;
-use super::types::{ConflictResult, DateTime};
+use super::types::DateTime;
 use super::{Services, public};
 use crate::kinds;
 use crate::sync::pull::{Changes, Page};
@@ -55,14 +56,13 @@ impl EnhancedSyncResponse {
         batch_size: u64,
     ) -> EnhancedSyncResponse {
         let Page { rows, deleted, conflicts, server_time, has_more, cursor, total, scopes } = page;
-        let shown = |(conflict, version)| ConflictResult::new(conflict, version);
         EnhancedSyncResponse {
             delivered: Delivered {
                 view: View::new(ctx, services, cursor.account, scopes),
                 rows,
                 deleted,
             },
-            conflicts: conflicts.into_iter().map(shown).collect(),
+            conflicts: ConflictResult::list(cursor.account, conflicts),
             server_time,
             has_more,
             next_cursor,

@@ -12,16 +12,14 @@ use async_graphql::{
     ServerResult, SimpleObject, Value,
 };
 use entity::Millis;
-use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use super::conflicts::ConflictResult;
 use super::{public, services};
 use crate::auth::{Account, Profile};
 use crate::kinds::{self, parse_time, rfc3339};
 use crate::sync;
-use crate::sync::change::{Item, edit_json};
-use crate::sync::conflict::{Conflict, Resolution};
 
 /// RFC 3339 in UTC with milliseconds and `Z`. Any RFC 3339 is read, from the year 0001 on.
 #[derive(Clone, Copy, Debug)]
@@ -298,12 +296,17 @@ impl From<Account> for User {
     }
 }
 
+/// What to call a person: by their names, or else as they call themselves.
+pub fn display_name(account: &Account) -> String {
+    let names = [account.first_name.as_deref(), account.last_name.as_deref()];
+    let full: Vec<&str> = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
+    if full.is_empty() { account.username.clone() } else { full.join(" ") }
+}
+
 impl User {
     /// One of several.
     pub fn of(account: Account, group: Arc<Group>) -> User {
-        let names = [account.first_name.as_deref(), account.last_name.as_deref()];
-        let full: Vec<&str> = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
-        let display_name = if full.is_empty() { account.username.clone() } else { full.join(" ") };
+        let display_name = display_name(&account);
         let initials = display_name
             .split_whitespace()
             .filter_map(|word| word.chars().next())
@@ -382,109 +385,4 @@ pub struct SyncError {
     pub code: SyncErrorCode,
     pub index: usize,
     pub operation_id: Option<ID>,
-}
-
-/// Two edits of one row that collided.
-#[derive(SimpleObject)]
-pub struct ConflictResult {
-    pub id: ID,
-    pub entity_type: EntityType,
-    pub entity_id: ID,
-    pub conflict_type: ConflictType,
-    pub operation: SyncOperation,
-    /// The item's place in its list of the batch, in bulkSync's answer.
-    pub index: Option<usize>,
-    pub operation_id: Option<ID>,
-    pub device_id: Option<ID>,
-    /// The row's version now; 0 where there is no row.
-    pub current_version: i32,
-    /// The server's version when the conflict arose.
-    pub local_version: i32,
-    /// The version that the device's edit was made on.
-    pub remote_version: i32,
-    /// JSON: the server's row.
-    pub local_data: String,
-    /// JSON: the device's edit.
-    pub remote_data: String,
-    /// JSON: the row both started from, where known.
-    pub base_data: Option<String>,
-    pub conflicted_fields: Vec<String>,
-    pub timestamp: DateTime,
-    pub status: ConflictStatus,
-    pub resolution: Option<ConflictResolution>,
-}
-
-#[derive(SimpleObject)]
-pub struct ConflictResolution {
-    pub conflict_id: ID,
-    pub strategy: ConflictResolutionStrategy,
-    /// JSON: the row that came out.
-    pub resolved_data: Option<String>,
-    pub resolved_at: DateTime,
-    /// The user; automatic ones name the user who pushed.
-    pub resolved_by: ID,
-}
-
-/// An operation id as its sender gave it; one that the server derived is its own affair.
-fn sent_operation_id(key: &str) -> Option<ID> {
-    (!key.starts_with('~')).then(|| key.into())
-}
-
-impl ConflictResult {
-    pub fn new(conflict: Conflict, current_version: i32) -> ConflictResult {
-        let json = |map| Json::Object(map).to_string();
-        let status = conflict.status().into();
-        let id = conflict.id;
-        ConflictResult {
-            id: id.into(),
-            entity_type: conflict.key.0.into(),
-            entity_id: conflict.key.1.into(),
-            conflict_type: conflict.conflict_type.into(),
-            operation: conflict.operation.into(),
-            index: None,
-            operation_id: sent_operation_id(&conflict.operation_id),
-            device_id: conflict.device.map(ID::from),
-            current_version,
-            local_version: conflict.local_version,
-            remote_version: conflict.remote_version,
-            local_data: json(conflict.local),
-            remote_data: json(conflict.remote),
-            base_data: conflict.base.map(json),
-            conflicted_fields: conflict.fields,
-            timestamp: DateTime(conflict.at),
-            status,
-            resolution: conflict.resolution.map(|Resolution { strategy, data, at, by }| {
-                ConflictResolution {
-                    conflict_id: id.into(),
-                    strategy: strategy.into(),
-                    resolved_data: data.map(json),
-                    resolved_at: DateTime(at),
-                    resolved_by: by.into(),
-                }
-            }),
-        }
-    }
-
-    /// As the answer to one item of a batch.
-    pub fn for_item(mut self, item: &Item) -> ConflictResult {
-        self.index = Some(item.index);
-        self.operation = item.operation.into();
-        self.operation_id = item.operation_id.as_deref().map(ID::from);
-        self
-    }
-
-    /// For someone who has lost the role that may see the row: their own edit, and nothing of what
-    /// others did.
-    pub fn without_data(mut self, item: &Item) -> ConflictResult {
-        let own = item.change.as_ref().map(edit_json).unwrap_or_default();
-        self.local_data = "{}".into();
-        self.remote_data = Json::Object(own).to_string();
-        self.base_data = None;
-        self.conflicted_fields = Vec::new();
-        self.current_version = self.remote_version;
-        self.local_version = self.remote_version;
-        self.status = ConflictStatus::Open;
-        self.resolution = None;
-        self
-    }
 }

@@ -24,6 +24,7 @@ use crate::kinds::{EntityType, Home, parse_id, rfc3339};
 use crate::sync::bury::{Burial, Grave, bury};
 use crate::sync::change::{Origin, RawItem};
 use crate::sync::plan::Verdict;
+use crate::sync::policy::Policy;
 use crate::sync::push::{Batch, push};
 use crate::sync::share::{By, grant};
 use crate::sync::{Operation, Role, Sender, Strategy, store};
@@ -284,7 +285,7 @@ impl<W: Watcher> Import<'_, W> {
                     origin: Origin::Import,
                     items,
                     cursor: None,
-                    policy: Strategy::FirstWriteWins,
+                    policy: Policy::of(Strategy::FirstWriteWins),
                     max_skew: SKEW,
                 };
                 let pushed = push(self.db, &batch_of_sender).await?;

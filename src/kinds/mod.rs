@@ -382,15 +382,15 @@ impl Field {
         }
         match self.ty {
             FieldType::Name => {
-                self.text(json, 255, false).and_then(|text| match text.trim().is_empty() {
+                self.text(json, NAME, false).and_then(|text| match text.trim().is_empty() {
                     true => Err(Invalid(format!("{}: must not be empty", self.name))),
                     false => Ok(Value::Text(text)),
                 })
             }
-            FieldType::Line => self.text(json, 255, false).map(Value::Text),
+            FieldType::Line => self.text(json, NAME, false).map(Value::Text),
             FieldType::Text => self.text(json, 65_536, true).map(Value::Text),
             FieldType::Color => {
-                let text = self.text(json, 255, false)?;
+                let text = self.text(json, NAME, false)?;
                 let mut chars = text.chars();
                 match chars.next() == Some('#')
                     && text.len() == 7
@@ -489,6 +489,9 @@ impl Field {
 pub fn normalize(label: &str) -> String {
     label.trim().to_lowercase()
 }
+
+/// The most characters that a line or a name may have.
+pub const NAME: usize = 255;
 
 /// The most members that a set may have.
 pub const MAX_SET: usize = 500;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{ErrorCode, Operation, Sender};
+use crate::error::{Code, Error};
 use crate::kinds::{Content, EntityType, Invalid, Missing, Value, Writer, parse_id, parse_time};
 
 /// One item of a batch, as the device sent it.
@@ -64,6 +65,19 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into() }
+    }
+}
+
+/// A refusal where nothing else was asked for is an error of the whole request.
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        let code = match refusal.code {
+            ErrorCode::NotFound => Code::NotFound,
+            ErrorCode::Forbidden => Code::Forbidden,
+            ErrorCode::Limit => Code::Limit,
+            _ => Code::BadUserInput,
+        };
+        Error::new(code, refusal.message)
     }
 }
 

@@ -3,12 +3,11 @@
 //!
 //! What concerns other rows (roles, parents, tags) is checked around it, in [`super::plan`].
 
-use std::collections::{BTreeMap, HashSet};
-
-use entity::Millis;
-use uuid::Uuid;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::change::{Change, new_content};
+use super::merge::{Edited, is_contested, is_later, merge, with};
+use super::policy::Policy;
 use super::row::{Revision, Row, content_at};
 use super::{ConflictType, ErrorCode, Operation, Sender, Strategy};
 use crate::kinds::{Content, Value};
@@ -77,7 +76,7 @@ pub struct Facts<'a> {
     pub revisions: &'a [Revision],
     /// Set for the later changes of a row in one batch: the version that the first was made on.
     pub chained: Option<i32>,
-    pub policy: Strategy,
+    pub policy: &'a Policy,
 }
 
 /// Decides one change.
@@ -159,25 +158,27 @@ pub fn base(change: &Change, row: &Row, facts: &Facts) -> Base {
     // A creation that is sent again is older than whatever the device wrote after it.
     let view = match change.operation == Operation::Create && facts.chained.is_none() {
         true => content.clone(),
-        false => content.clone().map(|content| with_own_edits(content, row, version, facts)),
+        false => view_at(row, version, facts.sender, facts.revisions),
     };
     Base { version, content, view }
 }
 
-/// What the sender itself wrote since a version, on top of the content of that version.
-fn with_own_edits(mut content: Content, row: &Row, version: i32, facts: &Facts) -> Content {
+/// What a device sees that was given a version: the row at that version, with what the device itself
+/// wrote since. None if a revision in between is past its retention.
+pub fn view_at(row: &Row, version: i32, by: Sender, revisions: &[Revision]) -> Option<Content> {
+    let mut content = content_at(row, version, revisions)?;
     let mut after = row.content.clone();
     let mut written = HashSet::new();
     // Backwards, so that `after` is the row just after each revision.
-    for revision in facts.revisions.iter().rev().take_while(|r| r.version > version) {
+    for revision in revisions.iter().rev().take_while(|r| r.version > version) {
         for (field, old) in &revision.old {
-            if revision.made_by(facts.sender) && written.insert(*field) {
+            if revision.made_by(by) && written.insert(*field) {
                 content.values[*field] = after.values[*field].clone();
             }
             after.values[*field] = old.clone();
         }
     }
-    content
+    Some(content)
 }
 
 /// Versions after `base` that others made, or whose maker is forgotten.
@@ -185,24 +186,6 @@ fn foreign<'a>(row: &Row, base: i32, facts: &'a Facts) -> impl Iterator<Item = i
     let kept = facts.revisions;
     (base + 1..=row.version).filter(move |version| {
         !kept.iter().any(|r| r.version == *version && r.made_by(facts.sender))
-    })
-}
-
-/// Whether others wrote a field, or one that belongs with it, after `base`.
-fn contested(field: usize, row: &Row, base: i32, facts: &Facts) -> bool {
-    row.kind().group_of(field).any(|field| {
-        let last = row.version_of(field);
-        if last <= base {
-            return false;
-        }
-        // The last write is past its retention: whoever made it, it may have been another.
-        if !facts.revisions.iter().any(|revision| revision.version == last) {
-            return true;
-        }
-        facts
-            .revisions
-            .iter()
-            .any(|r| r.version > base && r.wrote(field) && !r.made_by(facts.sender))
     })
 }
 
@@ -216,87 +199,73 @@ fn edit(
     if change.is_blind {
         return overwrite(change, row, conflict, facts);
     }
-    let kind = row.kind();
-    // What is really left of the edit: neither what the row has already, nor what the device sent
-    // along without changing it.
-    let mut wanted: BTreeMap<usize, Value> = BTreeMap::new();
-    let mut collided = Vec::new();
-    for (&field, sent) in &change.edit {
-        let ours = &row.content.values[field];
-        // A set is merged against its base, whoever wrote since; within a batch, that is what the
-        // change before made.
-        let is_set = kind.fields[field].is_set();
-        let start = if is_set && facts.chained.is_none() { &base.content } else { &base.view };
-        let seen = start.as_ref().map(|content| &content.values[field]);
-        if sent == ours || Some(sent) == seen {
-            continue;
-        }
-        match seen {
-            Some(seen) if is_set => {
-                let merged = merge_sets(seen, ours, sent);
-                if merged != *ours {
-                    wanted.insert(field, merged);
-                }
-            }
-            _ => {
-                if contested(field, row, base.version, facts) {
-                    collided.push(field);
-                }
-                wanted.insert(field, sent.clone());
-            }
-        }
-    }
-    if wanted.is_empty() {
+    let edits: BTreeMap<usize, Edited> = change
+        .edit
+        .iter()
+        .map(|(&field, value)| {
+            // A set is merged against its base, whoever wrote since; within a batch, that is what
+            // the change before made.
+            let is_set = row.kind().fields[field].is_set();
+            let start = if is_set && facts.chained.is_none() { &base.content } else { &base.view };
+            let edited = Edited {
+                value: value.clone(),
+                seen: start.as_ref().map(|content| content.values[field].clone()),
+                by: facts.sender,
+                base_version: base.version,
+                at: change.client_time,
+            };
+            (field, edited)
+        })
+        .collect();
+    let merge = merge(row, facts.revisions, &edits);
+    if merge.wanted.is_empty() {
         return Decision::Same;
     }
-    if collided.is_empty() {
-        let content = with(&row.content, &wanted);
+    let is_contested =
+        |field: usize| is_contested(field, row, facts.revisions, facts.sender, base.version);
+    if merge.collided.is_empty() {
+        let content = with(&row.content, &merge.wanted);
         if foreign(row, base.version, facts).next().is_none() {
             return Decision::Apply(content);
         }
         return Decision::Settle {
             conflict,
             strategy: Strategy::FieldMerge,
-            fields: wanted
-                .keys()
-                .copied()
-                .filter(|field| contested(*field, row, base.version, facts))
-                .collect(),
+            fields: merge.wanted.keys().copied().filter(|field| is_contested(*field)).collect(),
             outcome: Outcome::Row(content),
         };
     }
-    let settle = |outcome| Decision::Settle {
+    let strategy_of = |field: usize| facts.policy.of_field(row.entity_type(), field);
+    let strategies: BTreeSet<Strategy> = merge.collided.iter().map(|at| strategy_of(*at)).collect();
+    if strategies.contains(&Strategy::Manual) {
+        return Decision::Open { conflict, fields: merge.collided };
+    }
+    let settle = |strategy, outcome| Decision::Settle {
         conflict,
-        strategy: facts.policy,
-        fields: collided.clone(),
+        strategy,
+        fields: merge.collided.clone(),
         outcome,
     };
-    match facts.policy {
-        Strategy::Manual => Decision::Open { conflict, fields: collided },
-        Strategy::KeepBoth => {
-            let start = base.view.as_ref().unwrap_or(&row.content);
-            settle(Outcome::Copy(with(start, &change.edit)))
-        }
-        Strategy::LastWriteWins | Strategy::FieldMerge | Strategy::FirstWriteWins => {
-            let last_write = facts.policy != Strategy::FirstWriteWins;
-            for field in &collided {
-                let wins = last_write && is_later(change, *field, row, base.version, facts);
-                for member in kind.group_of(*field) {
-                    // A group wins as one, with what the device saw in it where it sent nothing.
-                    let seen = base.view.as_ref().map(|content| &content.values[member]);
-                    match change.edit.get(&member).or(seen).filter(|_| wins) {
-                        Some(value) => wanted.insert(member, value.clone()),
-                        None => wanted.remove(&member),
-                    };
-                }
-            }
-            let content = with(&row.content, &wanted);
-            settle(match content == row.content {
-                true => Outcome::Unchanged,
-                false => Outcome::Row(content),
-            })
-        }
+    if strategies.contains(&Strategy::KeepBoth) {
+        let start = base.view.as_ref().unwrap_or(&row.content);
+        return settle(Strategy::KeepBoth, Outcome::Copy(with(start, &change.edit)));
     }
+    let content = merge.settled(&row.content, &edits, base.view.as_ref(), |field| {
+        strategy_of(field) != Strategy::FirstWriteWins
+            && edits.get(&field).is_some_and(|e| is_later(field, row, facts.revisions, e))
+    });
+    let strategy = match strategies.iter().collect::<Vec<_>>()[..] {
+        [one] => *one,
+        // Decided field by field.
+        _ => Strategy::FieldMerge,
+    };
+    settle(
+        strategy,
+        match content == row.content {
+            true => Outcome::Unchanged,
+            false => Outcome::Row(content),
+        },
+    )
 }
 
 /// The edit of someone who knows no versions wins, over whatever is there. What it takes from others
@@ -328,51 +297,10 @@ fn overwrite(change: &Change, row: &Row, conflict: ConflictType, facts: &Facts) 
     }
 }
 
-/// Whether the edit was made after the last write of others to the field's group, by the devices'
-/// clocks as the server took them; ties go to the greater device id.
-fn is_later(change: &Change, field: usize, row: &Row, base: i32, facts: &Facts) -> bool {
-    let last: Option<(Millis, Uuid)> = row
-        .kind()
-        .group_of(field)
-        .flat_map(|field| {
-            facts
-                .revisions
-                .iter()
-                .filter(move |r| r.version > base && r.wrote(field) && !r.made_by(facts.sender))
-        })
-        .map(|revision| (revision.client_time, revision.device.unwrap_or_default()))
-        .max();
-    let mine = (change.client_time, facts.sender.device.unwrap_or_default());
-    // Nothing known of the other write: it is past its retention, and the row's time is all there is.
-    mine > last.unwrap_or((row.updated_at, Uuid::max()))
-}
-
-/// Three-way merge of sets: what either side added since the base, less what either removed.
-pub fn merge_sets(base: &Value, ours: &Value, theirs: &Value) -> Value {
-    let (base, ours, theirs) = (base.as_ids(), ours.as_ids(), theirs.as_ids());
-    let mut merged: Vec<Uuid> = ours
-        .iter()
-        .filter(|id| theirs.contains(id) || !base.contains(id))
-        .chain(theirs.iter().filter(|id| !base.contains(id)))
-        .copied()
-        .collect();
-    merged.sort_unstable();
-    merged.dedup();
-    Value::Ids(merged)
-}
-
-/// Content with some values replaced.
-pub fn with(content: &Content, edit: &BTreeMap<usize, Value>) -> Content {
-    let mut content = content.clone();
-    for (field, value) in edit {
-        content.values[*field] = value.clone();
-    }
-    content
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::{prop_assert_eq, proptest};
+    use entity::Millis;
+    use uuid::Uuid;
 
     use super::*;
     use crate::kinds::EntityType;
@@ -414,8 +342,11 @@ mod tests {
             account: Uuid::from_u128(1),
             device: Some(Uuid::from_u128(device)),
             client_time: NOW,
+            at: NOW,
             seq: version.into(),
+            scope: None,
             old,
+            life: None,
         };
         let old = vec![(name, Value::Text("a".into()))];
         (row, vec![revision(1, 1, Vec::new()), revision(2, device, old)])
@@ -439,7 +370,7 @@ mod tests {
     }
 
     fn decided(change: &Change, by: Sender, row: &Row, revisions: &[Revision]) -> Decision {
-        let policy = Strategy::Manual;
+        let policy = &Policy::of(Strategy::Manual);
         decide(change, &Facts { sender: by, row: Some(row), revisions, chained: None, policy })
     }
 
@@ -473,33 +404,12 @@ mod tests {
                 row: Some(&row),
                 revisions: &revisions,
                 chained: None,
-                policy: Strategy::Manual,
+                policy: &Policy::of(Strategy::Manual),
             };
             let base = base(&edit, &row, &facts);
             let text = |content: Option<Content>| content.expect("known").values[name].clone();
             assert_eq!(text(base.content), Value::Text("a".into()));
             assert_eq!(text(base.view), Value::Text(seen.into()), "device {device}");
-        }
-    }
-
-    proptest! {
-        /// What either side added is in, what either side removed is out; the sides are equal.
-        #[test]
-        fn merged_sets_follow_both_sides(base: Vec<u8>, ours: Vec<u8>, theirs: Vec<u8>) {
-            let set = |ids: &[u8]| {
-                let mut ids: Vec<Uuid> = ids.iter().map(|n| Uuid::from_u128((n % 16).into())).collect();
-                ids.sort_unstable();
-                ids.dedup();
-                Value::Ids(ids)
-            };
-            let (base, ours, theirs) = (set(&base), set(&ours), set(&theirs));
-            let merged = merge_sets(&base, &ours, &theirs);
-            prop_assert_eq!(&merged, &merge_sets(&base, &theirs, &ours));
-            for id in (0..16).map(Uuid::from_u128) {
-                let [was, we, they, now] =
-                    [&base, &ours, &theirs, &merged].map(|set| set.as_ids().contains(&id));
-                prop_assert_eq!(now, if was { we && they } else { we || they });
-            }
         }
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::change::{Origin, RawItem};
 use super::plan::Amendment;
+use super::policy::Policy;
 use super::push::{self, Batch, amend};
 use super::scope::ToLock;
 use super::transaction::{self, Failure, Held, Step, Work};
@@ -149,7 +150,7 @@ async fn delete_rows(db: &Db, account: Uuid) -> Result<(), Error> {
             origin: Origin::OneRow,
             items,
             cursor: None,
-            policy: Strategy::Manual,
+            policy: Policy::of(Strategy::Manual),
             max_skew: 0,
         };
         push::push(db, &batch).await?;
@@ -206,9 +207,12 @@ impl Work for Scrub {
             .to_owned();
         tx.execute(&unnamed).await?;
         // What lives on in the scope, because someone pushed meanwhile, goes the next time round.
-        for (table, column) in
-            [("conflict_edit", "conflict_id"), ("receipt", "conflict_id"), ("conflict", "id")]
-        {
+        for (table, column) in [
+            ("conflict_edit", "conflict_id"),
+            ("undone", "conflict_id"),
+            ("receipt", "conflict_id"),
+            ("conflict", "id"),
+        ] {
             let delete = Query::delete()
                 .from_table(table)
                 .and_where(Expr::col(column).in_subquery(of_scope(&["id"])))

@@ -54,16 +54,17 @@ pub async fn clean_up(db: &Db, retention: Duration) -> Result<Removed, Error> {
         .eq(ConflictStatus::Resolved.name())
         .and(Expr::col(("conflict", "resolved_at")).lt(before));
     removed.conflicts = delete(db, "conflict", &["id"], resolved).await?;
-    let orphaned = Expr::exists(
-        Query::select()
+    let orphaned = |table: &'static str| {
+        let conflict = Query::select()
             .expr(Expr::val(1))
             .from("conflict")
-            .and_where(Expr::col(("conflict", "id")).equals(("conflict_edit", "conflict_id")))
-            .to_owned(),
-    )
-    .not();
+            .and_where(Expr::col(("conflict", "id")).equals((table, "conflict_id")))
+            .to_owned();
+        Expr::exists(conflict).not()
+    };
     let key = ["conflict_id", "account_id", "device_id", "operation_id"];
-    delete(db, "conflict_edit", &key, orphaned.and(old("conflict_edit"))).await?;
+    delete(db, "conflict_edit", &key, orphaned("conflict_edit").and(old("conflict_edit"))).await?;
+    delete(db, "undone", &["conflict_id", "at"], orphaned("undone").and(old("undone"))).await?;
     removed.revisions =
         delete(db, "revision", &["entity_id", "version", "kind"], old("revision")).await?;
     // The last tick of the old ones stays: it says how far a device was that last came then.

@@ -1,24 +1,30 @@
 //! Folds a batch over what the database holds, and says what to write. Pure: it is given the facts
 //! that were read under the locks, and returns verdicts and sets of rows.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod resolve;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use entity::Millis;
 use uuid::Uuid;
 
-use super::change::{Change, Item, Refusal, derive, edit_json};
-use super::conflict::{Conflict, Edit, Resolution};
+use super::change::{Change, Item, Past, Refusal, derive, edit_json};
+use super::conflict::{Conflict, Did, Edit, Effect, Resolution, Undone};
 use super::decide::{self, Base, Decision, Outcome, decide};
-use super::row::{Key, Revision, Row};
+use super::policy::Policy;
+use super::row::{Key, Life, Revision, Row};
 use super::{ConflictType, ErrorCode, Operation, Role, Sender, Status, Strategy};
-use crate::kinds::{Content, EntityType, Home, Kind, OnDelete, Value, Writer};
+use crate::kinds::{self, Content, EntityType, Home, Kind, OnDelete, Value, Writer};
+
+pub use resolve::{Resolving, Unresolved, case, plan_resolutions, plan_undo};
 
 /// What was read under the locks.
+#[derive(Clone)]
 pub struct World {
     pub sender: Sender,
     /// By the database's clock.
     pub now: Millis,
-    pub policy: Strategy,
+    pub policy: Policy,
     /// Rows may refer to what the sender cannot see.
     pub is_import: bool,
     /// The caller's memberships, ended ones included, by scope.
@@ -35,6 +41,8 @@ pub struct World {
     pub receipts: HashMap<String, Receipt>,
     /// Open conflicts of the rows that the batch names, and the devices whose edits are in them.
     pub open: HashMap<Key, (Conflict, Senders)>,
+    /// The edits of conflicts that are to be decided, in the order in which they came.
+    pub stories: HashMap<Uuid, Vec<Edit>>,
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
     pub taken: HashSet<Uuid>,
     /// Of the accounts whose deleted rows the batch refers to, those that are or were in a trip with
@@ -63,7 +71,7 @@ impl World {
         World {
             sender,
             now,
-            policy: Strategy::Manual,
+            policy: Policy::of(Strategy::Manual),
             is_import: false,
             memberships: super::scope::memberships(seen),
             scopes: HashMap::new(),
@@ -72,6 +80,7 @@ impl World {
             revisions: HashMap::new(),
             receipts: HashMap::new(),
             open: HashMap::new(),
+            stories: HashMap::new(),
             taken: HashSet::new(),
             acquainted: HashSet::new(),
             carriers: HashMap::new(),
@@ -160,6 +169,7 @@ pub struct Plan {
     /// New conflicts, and open ones that changed.
     pub conflicts: Vec<Conflict>,
     pub edits: Vec<Edit>,
+    pub undone: Vec<Undone>,
     pub receipts: Vec<Receipt>,
     /// Scopes whose head moved.
     pub heads: Vec<(Uuid, Scope)>,
@@ -327,6 +337,12 @@ struct Planner {
     changed_conflicts: Vec<Key>,
     /// Copies that KEEP_BOTH made, with what they are copies of.
     copies: HashMap<Key, Uuid>,
+    /// Someone decides about the edits of others: files stay theirs who named them.
+    is_resolution: bool,
+    /// What a person decides is named by them: what they cannot see is refused, not left out.
+    is_manual: bool,
+    /// What rows may carry though the sender cannot see it: the one whose edit is taken sees it.
+    lent: HashSet<Key>,
 }
 
 fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
@@ -357,6 +373,9 @@ impl Planner {
             nudged: BTreeSet::new(),
             changed_conflicts: Vec::new(),
             copies: HashMap::new(),
+            is_resolution: false,
+            is_manual: false,
+            lent: HashSet::new(),
         };
         let keys: Vec<Key> = planner.world.rows.keys().copied().collect();
         for key in keys {
@@ -456,7 +475,7 @@ impl Planner {
             row,
             revisions: self.world.revisions.get(&key).map(Vec::as_slice).unwrap_or_default(),
             chained: self.chains.get(&key).map(|chain| chain.base),
-            policy: self.world.policy,
+            policy: &self.world.policy,
         };
         let decision = decide(change, &facts);
         let base = match row {
@@ -602,12 +621,15 @@ impl Planner {
             Decision::Settle { conflict, strategy, fields, outcome } => {
                 let record = self.record(item, change, base, conflict, &fields);
                 let id = record.id;
+                let mut did = Did::Kept;
                 match outcome {
                     Outcome::Unchanged => {}
                     Outcome::Deleted => {
+                        did = Did::Deleted;
                         self.delete(key, change.client_time);
                     }
                     Outcome::Row(content) => {
+                        did = Did::Edited;
                         // The merged row is checked like any other. Where it is invalid, each side
                         // may be valid for itself: but for who overwrites, that is for a person.
                         match self.check(&content) {
@@ -628,8 +650,10 @@ impl Planner {
                         }
                     }
                     Outcome::Copy(content) => {
+                        did = Did::Copied;
                         let copy = copy_id(id);
-                        let content = labelled_as_copy(content);
+                        let original = self.world.rows.get(&key).map(|row| &row.content);
+                        let content = labelled_as_copy(content, original);
                         if self.check(&content).is_err() {
                             return Ok(self.open(item, change, base, conflict, &fields));
                         }
@@ -647,7 +671,7 @@ impl Planner {
                         self.chains.insert(copy_key, Chain { state, base: 1 });
                     }
                 }
-                self.settle(record, strategy, item, change);
+                self.settle(record, strategy, did, item, change);
                 Ok(Verdict::Conflict { id })
             }
         }
@@ -824,6 +848,7 @@ impl Planner {
             }
             Some(row) if !row.is_live() => refuse(ErrorCode::NotFound, missing()),
             Some(row) if matches!(self.sight(row), Sight::Member(_)) => Ok(true),
+            Some(_) if self.lent.contains(&key) => Ok(true),
             Some(_) if self.world.is_import => Ok(true),
             _ => refuse(ErrorCode::NotFound, missing()),
         }
@@ -886,6 +911,7 @@ impl Planner {
         match (current, self.copies.get(&key)) {
             (Some(row), _) => known(row.id).unwrap_or(row.created_by),
             (None, Some(original)) => known(*original).unwrap_or(self.world.sender.account),
+            (None, None) if self.is_resolution => known(key.1).unwrap_or(self.world.sender.account),
             (None, None) => self.world.sender.account,
         }
     }
@@ -923,7 +949,7 @@ impl Planner {
     }
 
     fn create(&mut self, key: Key, content: Content, scope: Uuid, change: &Change) {
-        let Sender { account, device } = self.world.sender;
+        let account = self.world.sender.account;
         let now = self.world.now;
         let client_time = change.client_time;
         self.touch(key);
@@ -951,16 +977,46 @@ impl Planner {
             deleted_root: None,
             content,
         };
-        let revision =
-            Revision { version: 1, account, device, client_time, seq: 0, old: Vec::new() };
         self.world.rows.insert(key, row);
         self.index_children(key);
-        self.revise(key, revision);
+        self.revise(key, client_time, Vec::new(), None);
     }
 
-    fn revise(&mut self, key: Key, revision: Revision) {
+    /// Notes what made a row's version, while the row still lies where it lay before.
+    fn revise(
+        &mut self,
+        key: Key,
+        client_time: Millis,
+        old: Vec<(usize, Value)>,
+        life: Option<Life>,
+    ) {
+        let Some(row) = self.world.rows.get(&key) else { return };
+        let Sender { account, device } = self.world.sender;
+        let revision = Revision {
+            version: row.version,
+            account,
+            device,
+            client_time,
+            at: self.world.now,
+            seq: 0,
+            scope: Some(row.scope),
+            old,
+            life,
+        };
         self.world.revisions.entry(key).or_default().push(revision.clone());
         self.plan.revisions.push((key, revision));
+    }
+
+    /// Gives a row a new version without another content, and says which.
+    fn bump(&mut self, key: Key, client_time: Millis, life: Option<Life>) -> i32 {
+        self.touch(key);
+        let now = self.world.now;
+        let Some(row) = self.world.rows.get_mut(&key) else { return 0 };
+        row.version += 1;
+        row.updated_at = now;
+        let version = row.version;
+        self.revise(key, client_time, Vec::new(), life);
+        version
     }
 
     /// Gives a row new content, and moves it if that lies elsewhere. Returns its new version.
@@ -999,7 +1055,6 @@ impl Planner {
             return Ok(row.version);
         }
         self.touch(key);
-        let Sender { account, device } = self.world.sender;
         let now = self.world.now;
         let status = other_file.then(|| self.file_status(key, &content));
         let Some(row) = self.world.rows.get_mut(&key) else { return Ok(0) };
@@ -1016,7 +1071,7 @@ impl Planner {
         row.updated_at = now;
         row.last_sync_attempt = Some(now);
         self.index_children(key);
-        self.revise(key, Revision { version, account, device, client_time, seq: 0, old });
+        self.revise(key, client_time, old, None);
         if moved {
             self.move_to(key, scope);
         }
@@ -1059,7 +1114,6 @@ impl Planner {
 
     /// Makes a row and all below it tombstones. Returns the row's new version.
     fn delete(&mut self, key: Key, client_time: Millis) -> i32 {
-        let Sender { account, device } = self.world.sender;
         let now = self.world.now;
         let mut doomed = vec![key];
         let mut seen: HashSet<Key> = HashSet::from([key]);
@@ -1096,29 +1150,27 @@ impl Planner {
                 self.drop_reference(carrier, *dead);
             }
         }
-        let Some(row) = self.world.rows.get_mut(&key) else { return 0 };
-        row.version += 1;
-        row.updated_at = now;
-        let version = row.version;
-        self.revise(
-            key,
-            Revision { version, account, device, client_time, seq: 0, old: Vec::new() },
-        );
-        version
+        self.bump(key, client_time, Some(Life::Ended))
     }
 
     /// Makes tombstones live again: the row, and what its deletion took along.
     fn restore(&mut self, key: Key) -> Result<(), Refusal> {
-        let Sender { account, device } = self.world.sender;
-        let now = self.world.now;
-        if self.world.rows.get(&key).is_none_or(Row::is_live) {
-            return refuse(ErrorCode::Validation, format!("{} is not deleted", key.1));
+        self.raise(key, &BTreeMap::new())?;
+        self.bump(key, self.world.now, Some(Life::Began));
+        Ok(())
+    }
+
+    /// As `restore`, without a new version for the row itself, which is to get these values: where
+    /// they name another parent, the old one may be gone.
+    fn raise(&mut self, root: Key, values: &BTreeMap<usize, Value>) -> Result<(), Refusal> {
+        if self.world.rows.get(&root).is_none_or(Row::is_live) {
+            return refuse(ErrorCode::Validation, format!("{} is not deleted", root.1));
         }
         let back: Vec<Key> = self
             .world
             .rows
             .values()
-            .filter(|row| row.key() == key || row.deleted_root == Some(key.1))
+            .filter(|row| row.key() == root || row.deleted_root == Some(root.1))
             .map(Row::key)
             .collect();
         for key in &back {
@@ -1126,6 +1178,14 @@ impl Planner {
             if let Some(row) = self.world.rows.get_mut(key) {
                 row.deleted_at = None;
                 row.deleted_root = None;
+            }
+            if let Some((conflict, _)) = self.world.open.get_mut(key)
+                && conflict.conflict_type == ConflictType::Deletion
+                && !conflict.is_about_deletion()
+            {
+                // It is again about what it was before the row was deleted.
+                conflict.conflict_type = ConflictType::VersionMismatch;
+                self.changed_conflicts.push(*key);
             }
         }
         for key in &back {
@@ -1135,7 +1195,8 @@ impl Planner {
             let is_live = |key: &Key| self.world.rows.get(key).is_some_and(Row::is_live);
             for (field, parent) in key.0.kind().parents() {
                 let missing = content.values[field].as_id().filter(|id| !is_live(&(parent, *id)));
-                if let Some(id) = missing {
+                let replaced = *key == root && values.contains_key(&field);
+                if let Some(id) = missing.filter(|_| !replaced) {
                     let field_of = &key.0.kind().fields[field];
                     if !field_of.nullable {
                         return refuse(
@@ -1155,14 +1216,6 @@ impl Planner {
                 row.content = content;
             }
         }
-        let Some(row) = self.world.rows.get_mut(&key) else { return Ok(()) };
-        row.version += 1;
-        row.updated_at = now;
-        let version = row.version;
-        self.revise(
-            key,
-            Revision { version, account, device, client_time: now, seq: 0, old: Vec::new() },
-        );
         Ok(())
     }
 
@@ -1311,6 +1364,7 @@ impl Planner {
             remote_version: change.base_version,
             data: edit_json(change),
             client_time: change.client_time,
+            at: self.world.now,
         });
     }
 
@@ -1327,15 +1381,26 @@ impl Planner {
     }
 
     /// Stores a conflict that is resolved already.
-    fn settle(&mut self, mut record: Conflict, strategy: Strategy, item: &Item, change: &Change) {
+    fn settle(
+        &mut self,
+        mut record: Conflict,
+        strategy: Strategy,
+        did: Did,
+        item: &Item,
+        change: &Change,
+    ) {
         self.tell(record.id, item, change);
         // Delivered again, even if nothing changed: a device that lost learns what stands.
         self.touch(record.key);
+        let row = self.world.rows.get(&record.key);
+        let mut effect = Effect::new(did, row.map_or(0, |row| row.version));
+        effect.copy = (did == Did::Copied).then(|| copy_id(record.id));
         record.resolution = Some(Resolution {
             strategy,
-            data: self.world.rows.get(&record.key).map(Row::to_json),
+            data: row.map(Row::to_json),
             at: self.world.now,
             by: self.world.sender.account,
+            effect: Some(effect),
         });
         self.plan.conflicts.push(record);
     }
@@ -1393,7 +1458,14 @@ impl Planner {
                     name: name.clone(),
                     begins,
                     copied_from: self.copies.get(key).copied(),
-                    named_by: self.world.is_import.then_some(row.created_by),
+                    named_by: match (self.world.is_import, self.is_resolution) {
+                        (true, _) => Some(row.created_by),
+                        // Whoever decides takes nobody's file for their own.
+                        (false, true) => {
+                            self.world.namers.get(&(*key, *field, name.clone())).copied()
+                        }
+                        (false, false) => None,
+                    },
                 }
             }));
             let refs = live_refs(&row);
@@ -1456,16 +1528,18 @@ pub fn copy_id(conflict: Uuid) -> Uuid {
     derive(&[b"copy", conflict.as_bytes()])
 }
 
-/// A copy says in its name that it is one.
-fn labelled_as_copy(mut content: Content) -> Content {
-    const MARK: &str = " (conflicting copy)";
+/// A copy says in its name where it came from.
+fn labelled_as_copy(mut content: Content, original: Option<&Content>) -> Content {
     let field = content.kind.kind().field(content.kind.kind().label);
-    let label: String = content.values[field]
-        .as_text()
-        .unwrap_or_default()
-        .chars()
-        .take(255 - MARK.chars().count())
-        .collect();
-    content.values[field] = Value::Text(format!("{label}{MARK}").trim_start().to_owned());
+    let text = |content: &Content| content.values[field].as_text().unwrap_or_default().to_owned();
+    let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    let label = text(&content);
+    let source = original.map(text).filter(|source| *source != label && !source.is_empty());
+    let mark = match source {
+        Some(source) => format!("(conflicting copy of {})", cut(&source, 100)),
+        None => "(conflicting copy)".to_owned(),
+    };
+    let label = cut(&label, kinds::NAME - 1 - mark.chars().count());
+    content.values[field] = Value::Text(format!("{label} {mark}").trim_start().to_owned());
     content
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use entity::Millis;
-use sea_orm::sea_query::{Cond, Expr, ExprTrait, Query, SelectStatement, SimpleExpr};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
 use super::conflict::Conflict;
@@ -17,7 +17,7 @@ use super::range::{Range, SCOPES_AT_ONCE, Stride, join_ranges};
 use super::room::Room;
 use super::row::{Key, Row};
 use super::scope::{self, Seen};
-use super::{push, store};
+use super::{inbox, store};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error, ResyncReason};
@@ -691,71 +691,6 @@ async fn open_conflicts<C: ConnectionTrait>(
     tx: &C,
     account: Uuid,
 ) -> Result<Vec<(Conflict, i32)>, DbErr> {
-    let query = ConflictQuery {
-        status: Some(super::ConflictStatus::Open),
-        limit: limits::CONFLICTS_IN_PULL,
-        ..ConflictQuery::default()
-    };
-    conflicts(tx, account, &query).await
-}
-
-/// Which conflicts to read.
-#[derive(Default)]
-pub struct ConflictQuery {
-    pub id: Option<Uuid>,
-    pub kind: Option<EntityType>,
-    pub status: Option<super::ConflictStatus>,
-    pub scope: Option<Uuid>,
-    /// Those older than this one.
-    pub after: Option<Uuid>,
-    pub limit: u64,
-}
-
-/// Conflicts that an account may see, newest first, with their rows' versions now.
-pub async fn conflicts<C: ConnectionTrait>(
-    db: &C,
-    account: Uuid,
-    query: &ConflictQuery,
-) -> Result<Vec<(Conflict, i32)>, DbErr> {
-    use entity::conflict::{Column, Entity};
-    use sea_orm::{QueryOrder, QuerySelect, QueryTrait};
-    let writable = Query::select()
-        .column("scope_id")
-        .from("membership")
-        .and_where(Expr::col("account_id").eq(account))
-        .and_where(Expr::col("removed_at").is_null())
-        .and_where(Expr::col("role").ne(super::Role::Viewer.name()))
-        .to_owned();
-    let after: Option<SimpleExpr> = match query.after {
-        None => None,
-        Some(after) => {
-            let at = Entity::find_by_id(after)
-                .filter(Column::ScopeId.in_subquery(writable.clone()))
-                .one(db)
-                .await?
-                .map_or(Millis::MIN, |conflict| conflict.at);
-            Some(
-                Expr::col(Column::At)
-                    .lt(at)
-                    .or(Expr::col(Column::At).eq(at).and(Expr::col(Column::Id).lt(after))),
-            )
-        }
-    };
-    let found = Entity::find()
-        .filter(Column::ScopeId.in_subquery(writable))
-        .apply_if(query.id, |select, id| select.filter(Column::Id.eq(id)))
-        .apply_if(query.kind, |select, kind| select.filter(Column::Kind.eq(kind.name())))
-        .apply_if(query.status, |select, status| select.filter(Column::Status.eq(status.name())))
-        .apply_if(query.scope, |select, scope| select.filter(Column::ScopeId.eq(scope)))
-        .apply_if(after, |select, after| select.filter(after))
-        .order_by_desc(Column::At)
-        .order_by_desc(Column::Id)
-        .limit(query.limit)
-        .all(db)
-        .await?
-        .into_iter()
-        .map(store::read_conflict)
-        .collect::<Result<Vec<_>, _>>()?;
-    let versions = push::current_versions(db, &found).await?;
-    Ok(found.into_iter().zip(versions).collect())
+    let open = inbox::Filter { status: Some(super::ConflictStatus::Open), ..Default::default() };
+    inbox::conflicts(tx, account, &open, None, limits::CONFLICTS_IN_PULL).await
 }

@@ -13,9 +13,11 @@ use super::cursor::{Cursor, Filter};
 use super::plan::{
     Amendment, Attachment, Plan, Receipt, Senders, Verdict, World, plan, plan_amendments,
 };
+use super::policy::Policy;
+use super::resolution::recall;
 use super::row::{Key, Row};
 use super::transaction::{self, Failure, Held, Step, Work};
-use super::{Operation, Sender, Strategy, pull, scope, store};
+use super::{Operation, Sender, Strategy, pull, resolve, scope, store};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
@@ -28,7 +30,7 @@ pub struct Batch {
     pub items: Vec<RawItem>,
     /// What the device has seen: guards against blind deletions.
     pub cursor: Option<Cursor>,
-    pub policy: Strategy,
+    pub policy: Policy,
     /// How far ahead a device's clock may be, in milliseconds.
     pub max_skew: Millis,
 }
@@ -153,14 +155,7 @@ impl Work for Batch {
             return Ok(Step::Lock(missing));
         }
         world.scopes = held.scopes;
-        if !world.carriers.is_empty() {
-            let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
-            for id in scope::shared(tx, self.sender.account, &ids).await? {
-                if let Some(scope) = world.scopes.get_mut(&id) {
-                    scope.shared = true;
-                }
-            }
-        }
+        share_scopes(tx, &mut world).await?;
         let mut readable: HashSet<Uuid> = world
             .memberships
             .iter()
@@ -174,6 +169,18 @@ impl Work for Batch {
         if !write(tx, self.receiver(), now, &plan, &locked).await? {
             return Ok(Step::Again);
         }
+        let mut unread = plan.unread;
+        if self.policy.decides_types() {
+            let opened: Vec<Uuid> = plan.conflicts.iter().map(|conflict| conflict.id).collect();
+            // Read again: the heads have moved.
+            let held = Held { scopes: scope::lock_found(tx, locked).await?, now };
+            let strategy_of = |c: &Conflict| self.policy.of_type(c.conflict_type, c.key.0);
+            match resolve::by_policy(tx, self.sender, held, &opened, strategy_of).await? {
+                Step::Done(more) => unread.extend(more),
+                Step::Lock(missing) => return Ok(Step::Lock(missing)),
+                Step::Again => return Ok(Step::Again),
+            }
+        }
         let conflicts = answered_conflicts(tx, &plan.verdicts).await?;
         readable.extend(plan.new_scopes.iter());
         Ok(Step::Done(Pushed {
@@ -181,7 +188,7 @@ impl Work for Batch {
             verdicts: plan.verdicts,
             conflicts,
             readable,
-            unread: plan.unread,
+            unread,
             server_time: now - limits::TIMESTAMP_LAG.as_millis() as Millis,
         }))
     }
@@ -238,7 +245,7 @@ impl Batch {
 }
 
 /// The scopes in which a row may be written. Rows that the caller cannot see are not among them.
-fn needed_scopes(world: &World) -> BTreeSet<Uuid> {
+pub(super) fn needed_scopes(world: &World) -> BTreeSet<Uuid> {
     let visible =
         |id: &Uuid| world.memberships.get(id).is_some_and(|membership| membership.until.is_none());
     let carried: HashSet<Key> = world.carriers.values().flatten().copied().collect();
@@ -249,6 +256,20 @@ fn needed_scopes(world: &World) -> BTreeSet<Uuid> {
         .map(|row| row.scope)
         .chain(world.open.values().map(|(conflict, _)| conflict.scope).filter(visible))
         .collect()
+}
+
+/// Marks the scopes that others see, where what they carry may change.
+pub(super) async fn share_scopes(tx: &DatabaseTransaction, world: &mut World) -> Result<(), DbErr> {
+    if world.carriers.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = world.scopes.keys().copied().collect();
+    for id in scope::shared(tx, world.sender.account, &ids).await? {
+        if let Some(scope) = world.scopes.get_mut(&id) {
+            scope.shared = true;
+        }
+    }
+    Ok(())
 }
 
 // ── Reading ──────────────────────────────────────────────────────────────────────────────────
@@ -269,7 +290,7 @@ impl Loader<'_> {
     ) -> Result<World, DbErr> {
         let seen = scope::seen_by(tx, batch.sender.account).await?;
         let mut world = World::empty(batch.sender, now, &seen);
-        world.policy = batch.policy;
+        world.policy = batch.policy.clone();
         world.is_import = batch.origin == Origin::Import;
         let mut loader = Loader { tx, world };
         loader.receipts(batch, items).await?;
@@ -282,10 +303,11 @@ impl Loader<'_> {
         if batch.origin != Origin::Import {
             loader.files(&fresh).await?;
         }
-        loader.missing(&fresh, &targets).await?;
+        loader.buried(&targets).await?;
+        loader.taken(&fresh).await?;
         loader.acquainted(&targets).await?;
         let below = loader.descendants(&fresh).await?;
-        loader.carriers(&fresh, &below).await?;
+        loader.carriers(changed_keys(&fresh).chain(below).collect()).await?;
         loader.open_conflicts(&targets).await?;
         loader.revisions(&fresh).await?;
         if let Some(cursor) = &batch.cursor {
@@ -343,18 +365,15 @@ impl Loader<'_> {
 
     /// Reads which of the files are there that the changes, or the rows that they change, name.
     async fn files(&mut self, items: &[&Item]) -> Result<(), DbErr> {
-        use entity::attachment;
-        use entity::file::{Column, Entity};
         let mut names = BTreeSet::new();
         let mut ids = BTreeSet::new();
-        let keys: BTreeSet<Key> = self.world.rows.keys().copied().collect();
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
             let kind = change.entity_type.kind();
             let row = self.world.rows.get(&(change.entity_type, change.id));
             for (at, file) in kind.files() {
                 let size = file.size.map(|name| kind.field(name));
                 let edited = |at: &usize| change.edit.contains_key(at);
-                let copied = self.world.policy == Strategy::KeepBoth;
+                let copied = self.world.policy.has(Strategy::KeepBoth);
                 if !copied && !edited(&at) && !size.as_ref().is_some_and(edited) {
                     continue;
                 }
@@ -364,6 +383,19 @@ impl Loader<'_> {
                 ids.extend(row.map(|row| row.id));
             }
         }
+        let keys: BTreeSet<Key> = self.world.rows.keys().copied().collect();
+        self.named_files(names, ids, &keys).await
+    }
+
+    /// Reads who named files of these rows, and which of the files are there.
+    pub async fn named_files(
+        &mut self,
+        names: BTreeSet<String>,
+        ids: BTreeSet<Uuid>,
+        keys: &BTreeSet<Key>,
+    ) -> Result<(), DbErr> {
+        use entity::attachment;
+        use entity::file::{Column, Entity};
         let ids: Vec<Uuid> = ids.into_iter().collect();
         for among in store::in_lists(self.tx, attachment::Column::EntityId, &ids) {
             for model in attachment::Entity::find().filter(among).all(self.tx).await? {
@@ -410,7 +442,7 @@ impl Loader<'_> {
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
             let kind = change.entity_type.kind();
             let moves = kind.parents().any(|(field, _)| change.edit.contains_key(&field));
-            let moves = moves || self.world.policy == Strategy::KeepBoth;
+            let moves = moves || self.world.policy.has(Strategy::KeepBoth);
             if let Some(row) = self.world.rows.get(&(change.entity_type, change.id))
                 && moves
             {
@@ -441,8 +473,8 @@ impl Loader<'_> {
         }
     }
 
-    /// For ids that no row has: whether one had it long ago, and whether it names a scope.
-    async fn missing(&mut self, items: &[&Item], targets: &BTreeSet<Key>) -> Result<(), DbErr> {
+    /// For ids that no row has: whether one had it long ago.
+    pub async fn buried(&mut self, targets: &BTreeSet<Key>) -> Result<(), DbErr> {
         let missing: Vec<Uuid> = targets
             .iter()
             .filter(|key| !self.world.rows.contains_key(key))
@@ -458,6 +490,11 @@ impl Loader<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Of the ids that are to become scopes: whether they are already.
+    async fn taken(&mut self, items: &[&Item]) -> Result<(), DbErr> {
         let new: Vec<Uuid> = items
             .iter()
             .filter_map(|item| item.change.as_ref().ok())
@@ -509,7 +546,6 @@ impl Loader<'_> {
 
     /// Reads what hangs on rows that are to be deleted or moved, and gives its keys.
     async fn descendants(&mut self, items: &[&Item]) -> Result<BTreeSet<Key>, DbErr> {
-        let mut below = BTreeSet::new();
         let mut level: BTreeSet<Key> = BTreeSet::new();
         let mut moves = false;
         for change in items.iter().filter_map(|item| item.change.as_ref().ok()) {
@@ -527,6 +563,16 @@ impl Loader<'_> {
                 level.insert(key);
             }
         }
+        self.below(level, moves).await
+    }
+
+    /// Reads what hangs on rows, and gives its keys. What moves may come back to where it was.
+    pub async fn below(
+        &mut self,
+        mut level: BTreeSet<Key>,
+        moves: bool,
+    ) -> Result<BTreeSet<Key>, DbErr> {
+        let mut below = BTreeSet::new();
         while !level.is_empty() {
             let mut next = BTreeSet::new();
             let parents: BTreeSet<EntityType> = level.iter().map(|(kind, _)| *kind).collect();
@@ -547,7 +593,6 @@ impl Loader<'_> {
             below.extend(next.iter().copied());
             level = next;
         }
-        // What moves may come back to where it was.
         let moving: Vec<Uuid> = self.world.rows.keys().map(|(_, id)| *id).collect();
         if moves {
             use entity::deletion::{Column, Entity};
@@ -566,32 +611,137 @@ impl Loader<'_> {
     pub async fn restored(&mut self, root: Key) -> Result<(), DbErr> {
         self.rows(&BTreeSet::from([root])).await?;
         let Some(scope) = self.world.rows.get(&root).map(|row| row.scope) else { return Ok(()) };
+        self.gone_with(scope, root.1).await?;
+        self.referred().await
+    }
+
+    /// Reads what went with a deleted row, itself included.
+    async fn gone_with(&mut self, scope: Uuid, root: Uuid) -> Result<(), DbErr> {
         for kind in kinds::all() {
             let along = store::select(kind)
                 .and_where(Expr::col((kind.table, "scope_id")).eq(scope))
-                .and_where(Expr::col((kind.table, "deleted_root")).eq(root.1))
+                .and_where(Expr::col((kind.table, "deleted_root")).eq(root))
                 .to_owned();
             let rows = store::rows_of(self.tx, kind, &along).await?;
             self.keep(rows);
         }
+        Ok(())
+    }
+
+    /// Reads what the rows so far hang on and carry.
+    async fn referred(&mut self) -> Result<(), DbErr> {
         let mut keys = BTreeSet::new();
         for row in self.world.rows.values() {
             for (field, value) in row.content.values.iter().enumerate() {
                 refers(row.kind(), field, value, &mut keys);
             }
         }
+        keys.retain(|key| !self.world.rows.contains_key(key));
         self.rows(&keys).await
     }
 
-    /// Reads the rows that carry a row which is to be changed or deleted; `below` hangs on those.
-    async fn carriers(&mut self, items: &[&Item], below: &BTreeSet<Key>) -> Result<(), DbErr> {
+    /// Reads what conflicts are about, for decisions: their rows, the stories, what is named in
+    /// them, and where something is deleted what would come back with it. `values` are given besides
+    /// by who decides, or a deletion.
+    pub async fn disputed(
+        &mut self,
+        conflicts: &[Conflict],
+        values: &BTreeMap<usize, Value>,
+        deletes: bool,
+    ) -> Result<(), DbErr> {
+        let ids: Vec<Uuid> = conflicts.iter().map(|conflict| conflict.id).collect();
+        self.world.stories = store::stories(self.tx, &ids).await?;
+        let mut keys: BTreeSet<Key> = conflicts.iter().map(|conflict| conflict.key).collect();
+        let mut above = keys.clone();
+        let mut names = BTreeSet::new();
+        for conflict in conflicts {
+            let kind = conflict.key.0.kind();
+            let sides = [Some(&conflict.remote), Some(&conflict.local), conflict.base.as_ref()];
+            let sides = sides.into_iter().flatten().map(|side| recall(conflict.key.0, side));
+            for (field, value) in sides.chain([values.clone()]).flatten() {
+                refers(kind, field, &value, &mut keys);
+                if kind.fields[field].parent().is_some() {
+                    refers(kind, field, &value, &mut above);
+                }
+                if kind.fields[field].file.is_some() {
+                    names.extend(value.as_text().map(str::to_owned));
+                }
+            }
+            keys.extend(conflict.rows());
+        }
+        self.rows(&keys).await?;
+        self.buried(&keys).await?;
+        self.referred().await?;
+        let roots = self.ancestry(above).await?;
+        let ids: BTreeSet<Uuid> = conflicts.iter().map(|conflict| conflict.key.1).collect();
+        let files: Vec<String> = ids
+            .iter()
+            .flat_map(|id| self.world.rows.values().filter(|row| row.id == *id))
+            .flat_map(|row| row.kind().files().map(|(at, _)| &row.content.values[at]))
+            .filter_map(|value| value.as_text().map(str::to_owned))
+            .collect();
+        names.extend(files);
+        self.named_files(names, ids.clone(), &keys).await?;
+        let ids: Vec<Uuid> = ids.into_iter().filter(|id| !roots.contains(id)).collect();
+        let oldest = conflicts.iter().map(|conflict| conflict.remote_version).min().unwrap_or(0);
+        self.world.revisions = store::revisions(self.tx, &ids, oldest).await?;
+        // Among those of a root is its deletion.
+        let roots: Vec<Uuid> = roots.into_iter().collect();
+        self.world.revisions.extend(store::revisions(self.tx, &roots, 0).await?);
+        let reached = conflicts.iter().filter(|conflict| {
+            let story = self.world.stories.get(&conflict.id).into_iter().flatten();
+            deletes
+                || story.into_iter().any(|edit| edit.operation == Operation::Delete)
+                || conflict.may_reach_further(values)
+        });
+        let level = reached.flat_map(Conflict::rows).collect();
+        let below = self.below(level, true).await?;
+        let changed = conflicts.iter().flat_map(Conflict::rows).chain(below);
+        self.carriers(changed.collect()).await?;
+        self.open_conflicts(&keys).await
+    }
+
+    /// Reads what rows hang on, up to the top, and what went with those that are deleted. Returns the
+    /// ids of the rows whose deletion it was.
+    async fn ancestry(&mut self, mut level: BTreeSet<Key>) -> Result<BTreeSet<Uuid>, DbErr> {
+        let mut walked: BTreeSet<Key> = BTreeSet::new();
+        let mut roots = BTreeSet::new();
+        while !level.is_empty() {
+            self.rows(&level).await?;
+            self.buried(&level).await?;
+            let dead = level.iter().filter_map(|key| self.world.rows.get(key));
+            let dead: BTreeSet<(Uuid, Uuid)> = dead
+                .filter(|row| !row.is_live() && !self.world.buried.contains(&row.key()))
+                .filter_map(|row| Some((row.scope, row.deleted_root?)))
+                .filter(|(_, root)| roots.insert(*root))
+                .collect();
+            for (scope, root) in dead {
+                self.gone_with(scope, root).await?;
+            }
+            walked.extend(level);
+            let mut next = BTreeSet::new();
+            let on_the_way = self
+                .world
+                .rows
+                .values()
+                .filter(|row| walked.contains(&row.key()) || roots.contains(&row.id));
+            for row in on_the_way {
+                for (field, _) in row.kind().parents() {
+                    refers(row.kind(), field, &row.content.values[field], &mut next);
+                }
+            }
+            level = next.difference(&walked).copied().collect();
+        }
+        self.referred().await?;
+        Ok(roots)
+    }
+
+    /// Reads the rows that carry a row which may be changed or deleted.
+    async fn carriers(&mut self, changed: BTreeSet<Key>) -> Result<(), DbErr> {
         let carried: BTreeSet<EntityType> =
             kinds::all().flat_map(Kind::refs).map(|(_, target)| target).collect();
-        let targets: BTreeSet<Key> = items
-            .iter()
-            .filter_map(|item| item.change.as_ref().ok())
-            .map(|change| (change.entity_type, change.id))
-            .chain(below.iter().copied())
+        let targets: BTreeSet<Key> = changed
+            .into_iter()
             .filter(|key| carried.contains(&key.0) && self.world.rows.contains_key(key))
             .collect();
         let ids: BTreeSet<Uuid> = targets.iter().map(|(_, id)| *id).collect();
@@ -680,6 +830,14 @@ impl Loader<'_> {
         }
         let ids: Vec<Uuid> = ids.into_iter().collect();
         self.world.revisions = store::revisions(self.tx, &ids, oldest).await?;
+        if !self.world.is_import {
+            // What a row was in a trip that the sender cannot see is nothing that they started from.
+            let memberships = &self.world.memberships;
+            let is_seen = |id: &Uuid| memberships.get(id).is_some_and(|m| m.until.is_none());
+            for revisions in self.world.revisions.values_mut() {
+                revisions.retain(|revision| revision.scope.as_ref().is_none_or(is_seen));
+            }
+        }
         Ok(())
     }
 
@@ -726,8 +884,14 @@ impl Loader<'_> {
     }
 }
 
+/// The rows that items are about.
+fn changed_keys(items: &[&Item]) -> impl Iterator<Item = Key> {
+    let changes = items.iter().filter_map(|item| item.change.as_ref().ok());
+    changes.map(|change| (change.entity_type, change.id))
+}
+
 /// The keys that a field's value refers to.
-fn refers(kind: &Kind, field: usize, value: &Value, keys: &mut BTreeSet<Key>) {
+pub fn refers(kind: &Kind, field: usize, value: &Value, keys: &mut BTreeSet<Key>) {
     if let (Some((parent, _)), Some(id)) = (kind.fields[field].parent(), value.as_id()) {
         keys.insert((parent, id));
     }
@@ -798,7 +962,7 @@ pub(super) async fn write(
     }
     store::insert::<entity::revision::Entity, _>(
         tx,
-        plan.revisions.iter().map(|(key, r)| store::revision_model(*key, r, now)).collect(),
+        plan.revisions.iter().map(|(key, r)| store::revision_model(*key, r)).collect(),
     )
     .await?;
     store::take_back_departures(tx, &plan.returns).await?;
@@ -825,20 +989,12 @@ pub(super) async fn write(
     .await?;
     store::upsert::<entity::conflict_edit::Entity, _>(
         tx,
-        plan.edits
-            .iter()
-            .map(|edit| entity::conflict_edit::Model {
-                conflict_id: edit.conflict,
-                account_id: edit.account,
-                operation_id: edit.operation_id.clone(),
-                device_id: edit.device.unwrap_or_default(),
-                operation: edit.operation.name().into(),
-                remote_version: edit.remote_version,
-                remote_data: serde_json::Value::Object(edit.data.clone()).to_string(),
-                client_time: edit.client_time,
-                at: now,
-            })
-            .collect(),
+        plan.edits.iter().map(store::edit_model).collect(),
+    )
+    .await?;
+    store::insert::<entity::undone::Entity, _>(
+        tx,
+        plan.undone.iter().map(store::undone_model).collect(),
     )
     .await?;
     store::upsert::<entity::receipt::Entity, _>(

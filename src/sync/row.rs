@@ -112,10 +112,23 @@ pub struct Revision {
     pub device: Option<Uuid>,
     /// When the edit was made by the device's clock, no later than when the server took it.
     pub client_time: Millis,
+    /// The server's time.
+    pub at: Millis,
     /// The seq that the row got with it.
     pub seq: i64,
+    /// Where the row lay before; for a creation, where it came to lie. None: not known.
+    pub scope: Option<Uuid>,
     /// The fields that changed, with the values that they had before.
     pub old: Vec<(usize, Value)>,
+    /// Set where the row was deleted with it, or came back.
+    pub life: Option<Life>,
+}
+
+/// What a revision did to a row's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Ended,
+    Began,
 }
 
 impl Revision {

@@ -7,17 +7,17 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{
     Alias, CaseStatement, ColumnType, Cond, Expr, ExprTrait, InsertStatement, IntoColumnRef,
-    OnConflict, Query, SelectStatement, UpdateStatement, extension::postgres::PgFunc,
+    OnConflict, Order, Query, SelectStatement, UpdateStatement, extension::postgres::PgFunc,
 };
 use sea_orm::{
     ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn,
-    QueryResult, TryGetable, Value as Sql,
+    QueryFilter, QueryOrder, QueryResult, TryGetable, Value as Sql,
 };
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use super::conflict::{Conflict, Resolution};
-use super::row::{Key, Revision, Row};
+use super::conflict::{Conflict, Edit, Resolution, Undone};
+use super::row::{Key, Life, Revision, Row};
 use super::{ConflictType, Operation, Status, Strategy};
 use crate::db;
 use crate::kinds::{Content, EntityType, Field, FieldType, Kind, Value};
@@ -328,42 +328,78 @@ pub async fn revisions<C: ConnectionTrait>(
     use entity::revision::Column;
     let mut found: HashMap<Key, Vec<Revision>> = HashMap::new();
     for among in in_lists(db, Column::EntityId, ids) {
-        let select = Query::select()
-            .columns([
-                Column::Kind,
-                Column::EntityId,
-                Column::Version,
-                Column::AccountId,
-                Column::DeviceId,
-                Column::ClientTime,
-                Column::Seq,
-                Column::Old,
-            ])
-            .from("revision")
+        let select = select_revisions()
             .and_where(among)
             .cond_where(
                 Cond::any()
                     .add(Expr::col(Column::Version).gt(after))
                     .add(Expr::col(Column::Version).eq(1)),
             )
-            .order_by(Column::EntityId, sea_orm::Order::Asc)
-            .order_by(Column::Version, sea_orm::Order::Asc)
+            .order_by(Column::EntityId, Order::Asc)
+            .order_by(Column::Version, Order::Asc)
             .to_owned();
         for result in db.query_all(&select).await? {
-            let kind: String = result.try_get_by_index(0)?;
-            let entity_type = EntityType::from_name(&kind).ok_or_else(|| bad(&kind))?;
-            let old: String = result.try_get_by_index(7)?;
-            found.entry((entity_type, result.try_get_by_index(1)?)).or_default().push(Revision {
-                version: result.try_get_by_index(2)?,
-                account: result.try_get_by_index(3)?,
-                device: result.try_get_by_index(4)?,
-                client_time: result.try_get_by_index(5)?,
-                seq: result.try_get_by_index(6)?,
-                old: read_old(entity_type.kind(), &old)?,
-            });
+            let (key, revision) = read_revision(&result)?;
+            found.entry(key).or_default().push(revision);
         }
     }
     Ok(found)
+}
+
+/// Reads a portion of a row's revisions below a version, the newest first. Empty: there are no more.
+pub async fn revisions_below<C: ConnectionTrait>(
+    db: &C,
+    key: Key,
+    below: i32,
+) -> Result<Vec<Revision>, DbErr> {
+    use entity::revision::Column;
+    let select = select_revisions()
+        .and_where(Expr::col(Column::EntityId).eq(key.1))
+        .and_where(Expr::col(Column::Kind).eq(key.0.name()))
+        .and_where(Expr::col(Column::Version).lt(below))
+        .order_by(Column::Version, Order::Desc)
+        .limit(INSERT_ROWS as u64)
+        .to_owned();
+    let found = db.query_all(&select).await?;
+    found.iter().map(|result| Ok(read_revision(result)?.1)).collect()
+}
+
+/// A SELECT of revisions, for [`read_revision`].
+fn select_revisions() -> SelectStatement {
+    use entity::revision::Column;
+    Query::select()
+        .columns([
+            Column::Kind,
+            Column::EntityId,
+            Column::Version,
+            Column::AccountId,
+            Column::DeviceId,
+            Column::ClientTime,
+            Column::Seq,
+            Column::Old,
+            Column::At,
+            Column::ScopeId,
+        ])
+        .from("revision")
+        .to_owned()
+}
+
+fn read_revision(result: &QueryResult) -> Result<(Key, Revision), DbErr> {
+    let kind: String = result.try_get_by_index(0)?;
+    let entity_type = EntityType::from_name(&kind).ok_or_else(|| bad(&kind))?;
+    let old: String = result.try_get_by_index(7)?;
+    let revision = Revision {
+        version: result.try_get_by_index(2)?,
+        account: result.try_get_by_index(3)?,
+        device: result.try_get_by_index(4)?,
+        client_time: result.try_get_by_index(5)?,
+        at: result.try_get_by_index(8)?,
+        seq: result.try_get_by_index(6)?,
+        scope: result.try_get_by_index(9)?,
+        life: read_life(&old),
+        old: read_old(entity_type.kind(), &old)?,
+    };
+    Ok(((entity_type, result.try_get_by_index(1)?), revision))
 }
 
 /// The old values of a revision.
@@ -377,10 +413,25 @@ pub fn read_old(kind: &Kind, text: &str) -> Result<Vec<(usize, Value)>, DbErr> {
     Ok(known.map(|(field, json)| (field, kind.fields[field].recall(json))).collect())
 }
 
+/// Under this name, which no field has, a revision says whether the row was deleted before.
+const WAS_DELETED: &str = "~deleted";
+
+/// What a revision did to its row's life.
+pub fn read_life(text: &str) -> Option<Life> {
+    if !text.contains(WAS_DELETED) {
+        return None;
+    }
+    let map: Map<String, Json> = serde_json::from_str(text).ok()?;
+    match map.get(WAS_DELETED)?.as_bool()? {
+        true => Some(Life::Began),
+        false => Some(Life::Ended),
+    }
+}
+
 /// The stored form of a revision.
-pub fn revision_model(key: Key, revision: &Revision, at: i64) -> entity::revision::Model {
+pub fn revision_model(key: Key, revision: &Revision) -> entity::revision::Model {
     let kind = key.0.kind();
-    let old: Map<String, Json> = revision
+    let mut old: Map<String, Json> = revision
         .old
         .iter()
         .map(|(field, value)| {
@@ -388,16 +439,20 @@ pub fn revision_model(key: Key, revision: &Revision, at: i64) -> entity::revisio
             (field.name.clone(), value.to_json(field.choices()))
         })
         .collect();
+    if let Some(life) = revision.life {
+        old.insert(WAS_DELETED.into(), Json::Bool(life == Life::Began));
+    }
     entity::revision::Model {
         kind: kind.name().into(),
         entity_id: key.1,
         version: revision.version,
         account_id: revision.account,
         device_id: revision.device,
-        at,
+        at: revision.at,
         client_time: revision.client_time,
         seq: revision.seq,
         old: Json::Object(old).to_string(),
+        scope_id: revision.scope,
     }
 }
 
@@ -426,6 +481,12 @@ pub fn conflict_model(conflict: &Conflict) -> entity::conflict::Model {
         resolved_data: conflict.resolution.as_ref().and_then(|r| r.data.as_ref()).map(json),
         resolved_at: conflict.resolution.as_ref().map(|r| r.at),
         resolved_by: conflict.resolution.as_ref().map(|r| r.by),
+        effect: conflict
+            .resolution
+            .as_ref()
+            .and_then(|r| r.effect.as_ref())
+            // Made of names, numbers and ids, it is always JSON.
+            .and_then(|effect| serde_json::to_string(effect).ok()),
     }
 }
 
@@ -438,6 +499,11 @@ pub fn read_conflict(model: entity::conflict::Model) -> Result<Conflict, DbErr> 
             data: model.resolved_data.as_deref().map(map).transpose()?,
             at,
             by,
+            effect: model
+                .effect
+                .as_deref()
+                .map(|text| serde_json::from_str(text).map_err(bad))
+                .transpose()?,
         }),
         _ => None,
     };
@@ -461,6 +527,92 @@ pub fn read_conflict(model: entity::conflict::Model) -> Result<Conflict, DbErr> 
         at: model.at,
         resolution,
     })
+}
+
+/// The stored form of an edit in a conflict's story.
+pub fn edit_model(edit: &Edit) -> entity::conflict_edit::Model {
+    entity::conflict_edit::Model {
+        conflict_id: edit.conflict,
+        account_id: edit.account,
+        operation_id: edit.operation_id.clone(),
+        device_id: edit.device.unwrap_or_default(),
+        operation: edit.operation.name().into(),
+        remote_version: edit.remote_version,
+        remote_data: Json::Object(edit.data.clone()).to_string(),
+        client_time: edit.client_time,
+        at: edit.at,
+    }
+}
+
+/// The stories of conflicts: their edits, in the order in which they came.
+pub async fn stories<C: ConnectionTrait>(
+    db: &C,
+    conflicts: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<Edit>>, DbErr> {
+    use entity::conflict_edit::{Column, Entity};
+    let mut stories: HashMap<Uuid, Vec<Edit>> = HashMap::new();
+    for among in in_lists(db, Column::ConflictId, conflicts) {
+        let found = Entity::find()
+            .filter(among)
+            .order_by_asc(Column::At)
+            .order_by_asc(Column::ClientTime)
+            .order_by_asc(Column::OperationId)
+            .all(db)
+            .await?;
+        for model in found {
+            let data = serde_json::from_str(&model.remote_data).map_err(bad)?;
+            let operation =
+                Operation::from_name(&model.operation).ok_or_else(|| bad(&model.operation))?;
+            stories.entry(model.conflict_id).or_default().push(Edit {
+                conflict: model.conflict_id,
+                account: model.account_id,
+                device: Some(model.device_id).filter(|id| !id.is_nil()),
+                operation,
+                operation_id: model.operation_id,
+                remote_version: model.remote_version,
+                data,
+                client_time: model.client_time,
+                at: model.at,
+            });
+        }
+    }
+    Ok(stories)
+}
+
+/// The stored form of a resolution that was undone.
+pub fn undone_model(undone: &Undone) -> entity::undone::Model {
+    let Undone { conflict, resolution, at, by } = undone;
+    entity::undone::Model {
+        conflict_id: *conflict,
+        at: *at,
+        account_id: *by,
+        strategy: resolution.strategy.name().into(),
+        resolved_data: resolution.data.clone().map(|data| Json::Object(data).to_string()),
+        resolved_at: resolution.at,
+        resolved_by: resolution.by,
+    }
+}
+
+/// Reads what was undone of conflicts, the oldest first.
+pub async fn undone<C: ConnectionTrait>(db: &C, conflicts: &[Uuid]) -> Result<Vec<Undone>, DbErr> {
+    use entity::undone::{Column, Entity};
+    let mut all = Vec::new();
+    for among in in_lists(db, Column::ConflictId, conflicts) {
+        for model in Entity::find().filter(among).order_by_asc(Column::At).all(db).await? {
+            let data = model.resolved_data.as_deref().map(serde_json::from_str);
+            let resolution = Resolution {
+                strategy: Strategy::from_name(&model.strategy)
+                    .ok_or_else(|| bad(&model.strategy))?,
+                data: data.transpose().map_err(bad)?,
+                at: model.resolved_at,
+                by: model.resolved_by,
+                effect: None,
+            };
+            let (at, by) = (model.at, model.account_id);
+            all.push(Undone { conflict: model.conflict_id, resolution, at, by });
+        }
+    }
+    Ok(all)
 }
 
 /// Moves the heads of scopes, in one statement a chunk.

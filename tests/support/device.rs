@@ -77,6 +77,24 @@ pub const PUSH: &str = "
         }
     }";
 
+/// Decides a conflict.
+pub const RESOLVE: &str = "
+    mutation($id: ID!, $strategy: ConflictResolutionStrategy!, $data: String) {
+        resolveConflict(conflictId: $id, strategy: $strategy, resolvedData: $data) {
+            conflictId strategy resolvedData resolvedAt resolvedBy copyId person { displayName }
+        }
+    }";
+
+/// Everything that is told of a conflict.
+const CONFLICT: &str = "{
+    id entityType entityId conflictType status operation deviceId currentVersion localVersion
+    remoteVersion localData remoteData baseData conflictedFields timestamp tripId tripName title
+    editedBy { id displayName } serverBy { id displayName } serverDeviceId currentData mergedData
+    strategies names { entityType id name }
+    edits { person { displayName } deviceId operation data clientTimestamp remoteVersion }
+    undone { strategy resolvedData resolvedBy { displayName } undoneBy { displayName } }
+    resolution { strategy resolvedData resolvedBy copyId person { displayName } } }";
+
 /// Selects every list of rows with all their fields.
 fn lists() -> String {
     kinds::all()
@@ -358,6 +376,64 @@ impl<'a> Device<'a> {
         let answer = self.ask(ask, json!({ "request": request })).await;
         let url = &answer["data"]["generateBatchUploadUrls"]["uploadUrls"][0]["uploadUrl"];
         url.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// The raw answer to a decision about a conflict.
+    pub async fn try_resolve(&self, conflict: &str, strategy: &str, data: Option<Json>) -> Json {
+        let data = data.map(|data| data.to_string());
+        let variables = json!({ "id": conflict, "strategy": strategy, "data": data });
+        self.ask(RESOLVE, variables).await
+    }
+
+    /// Decides a conflict, and gives what came out.
+    pub async fn resolve(&self, conflict: &str, strategy: &str) -> Json {
+        let answer = self.try_resolve(conflict, strategy, None).await;
+        assert!(answer["errors"].is_null(), "{strategy}: {answer}");
+        answer["data"]["resolveConflict"].clone()
+    }
+
+    /// Decides a conflict field by field.
+    pub async fn decide(&self, conflict: &str, data: Json) -> Json {
+        let answer = self.try_resolve(conflict, "MANUAL_RESOLUTION", Some(data)).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        answer["data"]["resolveConflict"].clone()
+    }
+
+    /// The raw answer to the undoing of a resolution.
+    pub async fn try_undo(&self, conflict: &str) -> Json {
+        let undo = format!("mutation($id: ID!) {{ undoResolution(conflictId: $id) {CONFLICT} }}");
+        self.ask(&undo, json!({ "id": conflict })).await
+    }
+
+    /// Undoes a resolution, and gives the conflict.
+    pub async fn undo(&self, conflict: &str) -> Json {
+        let answer = self.try_undo(conflict).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        answer["data"]["undoResolution"].clone()
+    }
+
+    /// A conflict, with everything that is told of it.
+    pub async fn conflict(&self, id: &str) -> Json {
+        let query = format!("query($id: ID!) {{ conflict(id: $id) {CONFLICT} }}");
+        let answer = self.ask(&query, json!({ "id": id })).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        answer["data"]["conflict"].clone()
+    }
+
+    /// The open conflicts, newest first.
+    pub async fn open_conflicts(&self) -> Vec<Json> {
+        let query = format!("{{ getConflicts(status: OPEN, limit: 500) {CONFLICT} }}");
+        let answer = self.ask(&query, json!({})).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        answer["data"]["getConflicts"].as_array().expect("a list").clone()
+    }
+
+    /// Pushes one item that must become an open conflict, and gives its id.
+    pub async fn collide(&self, (list, item): (&str, Json)) -> String {
+        let pushed = self.push(json!({ list: [item] })).await;
+        let verdict = pushed.verdict();
+        assert!(verdict.starts_with("conflict OPEN"), "{verdict}");
+        pushed.conflicts[0]["id"].as_str().expect("an id").to_owned()
     }
 
     /// Creates a trip and gives its id.

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub use device::{Device, PUSH, Pushed, create, delete, pull_query, update};
+pub use device::{Device, PUSH, Pushed, RESOLVE, create, delete, pull_query, update};
 pub use older::Older;
 pub use process::{Finished, Process};
 pub use s3::S3;
@@ -203,6 +203,8 @@ impl App {
             ("conflict", "at"),
             ("conflict", "resolved_at"),
             ("conflict_edit", "at"),
+            ("undone", "at"),
+            ("undone", "resolved_at"),
             ("buried", "deleted_at"),
         ];
         columns.extend(cairn::kinds::all().map(|kind| (kind.table, "deleted_at")));
