@@ -288,6 +288,12 @@ pub mod limits {
     pub const CONFLICTS_IN_PULL: u64 = 100;
     /// Conflicts in an answer of getConflicts, and in one request to decide several.
     pub const CONFLICTS: i32 = 500;
+    /// Bytes of the conflicts in an answer: all sides of a few hundred with the longest texts. More
+    /// come with the next page.
+    pub const CONFLICT_BYTES: usize = 16 * 1024 * 1024;
+    /// Edits in the story of one conflict: a device that never pulls. More have to wait until someone
+    /// decides, or the story could not be read in one piece.
+    pub const STORY: usize = 500;
     /// Conflicts that a policy cannot decide, of one batch, until the rest is left to people: each
     /// costs planning all of them once more.
     pub const POLICY_ATTEMPTS: usize = 16;

@@ -469,7 +469,8 @@ impl ConflictQuery {
         entity_type: Option<EntityType>,
         status: Option<ConflictStatus>,
         trip_id: Option<ID>,
-        #[graphql(desc = "Default 100, at most 500.")] limit: Option<i32>,
+        #[graphql(desc = "Default 100, at most 500; very large ones come fewer at once.")]
+        limit: Option<i32>,
         #[graphql(desc = "Those older than this conflict.")] after: Option<ID>,
         #[graphql(desc = "Those with an edit of this device.")] device_id: Option<ID>,
         #[graphql(desc = "Those that arose then or later.")] since: Option<DateTime>,
@@ -488,7 +489,7 @@ impl ConflictQuery {
             },
         };
         let found = inbox::conflicts(db.pool(), account, &filter, after, limit).await;
-        Ok(ConflictResult::list(account, found.map_err(Error::from)?))
+        Ok(ConflictResult::list(account, found.map_err(Error::from)?.conflicts))
     }
 
     /// A page of conflicts of rows that the caller may change, newest first, with counts.
@@ -510,11 +511,9 @@ impl ConflictQuery {
         let filter = filter(ctx, entity_type, status, trip_id, device_id, since, until)?;
         let after = cursor.as_deref().map(Place::open).transpose()?;
         let db = &services(ctx)?.db;
-        let found = inbox::conflicts(db.pool(), account, &filter, after, limit + 1).await;
-        let mut found = found.map_err(Error::from)?;
-        let more = found.len() as u64 > limit;
-        found.truncate(limit as usize);
-        let last = found.last().filter(|_| more);
+        let found = inbox::conflicts(db.pool(), account, &filter, after, limit).await;
+        let page = found.map_err(Error::from)?;
+        let last = page.conflicts.last().filter(|_| page.more);
         let next_cursor = last.map(|(conflict, _)| Place::of(conflict).seal());
         let counts = inbox::counts(db, account, &filter).await.map_err(Error::from)?;
         let total_count = counts
@@ -529,7 +528,7 @@ impl ConflictQuery {
             count,
         });
         Ok(ConflictInbox {
-            conflicts: ConflictResult::list(account, found),
+            conflicts: ConflictResult::list(account, page.conflicts),
             next_cursor,
             total_count,
             counts: counts.collect(),
@@ -606,7 +605,7 @@ async fn one(ctx: &Context<'_>, account: Uuid, id: Uuid) -> Result<Option<Confli
     let filter = Filter { id: Some(id), ..Filter::default() };
     let pool = services(ctx)?.db.pool();
     let found = inbox::conflicts(pool, account, &filter, None, 1).await.map_err(Error::from)?;
-    Ok(ConflictResult::list(account, found).pop())
+    Ok(ConflictResult::list(account, found.conflicts).pop())
 }
 
 #[derive(Default)]

@@ -101,36 +101,70 @@ fn condition(account: Uuid, filter: &Filter) -> Condition {
         .add_option(until.map(|until| Column::At.lt(until)))
 }
 
-/// Conflicts that an account may see, newest first, with their rows' versions now.
+/// Some of the conflicts that an account may see.
+pub struct Page {
+    /// With their rows' versions now, newest first.
+    pub conflicts: Vec<(Conflict, i32)>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// Rows that are read at once: each may hold the longest texts three times.
+const PORTION: u64 = 50;
+
+/// Conflicts that an account may see, newest first: at most `limit`, and fewer if they are large.
 pub async fn conflicts<C: ConnectionTrait>(
     db: &C,
     account: Uuid,
     filter: &Filter,
     after: Option<Place>,
     limit: u64,
-) -> Result<Vec<(Conflict, i32)>, DbErr> {
+) -> Result<Page, DbErr> {
+    let mut found: Vec<Conflict> = Vec::new();
+    let mut after = after;
+    let mut bytes = 0;
+    let mut more = true;
+    while more && (found.len() as u64) < limit && bytes < limits::CONFLICT_BYTES {
+        let size = Ord::min(PORTION, limit - found.len() as u64);
+        // One more than wanted says whether there are more.
+        let mut portion = portion(db, account, filter, after, size + 1).await?;
+        more = portion.len() as u64 > size;
+        portion.truncate(size as usize);
+        for model in portion {
+            let base = model.base_data.as_ref().map_or(0, String::len);
+            bytes += model.local_data.len() + model.remote_data.len() + base;
+            found.push(store::read_conflict(model)?);
+        }
+        after = found.last().map(Place::of);
+    }
+    let versions = push::current_versions(db, &found).await?;
+    Ok(Page { conflicts: found.into_iter().zip(versions).collect(), more })
+}
+
+async fn portion<C: ConnectionTrait>(
+    db: &C,
+    account: Uuid,
+    filter: &Filter,
+    after: Option<Place>,
+    size: u64,
+) -> Result<Vec<entity::conflict::Model>, DbErr> {
     let older = after.map(|place| {
         let tied = Column::At.eq(place.at).and(Column::Id.lt(place.id));
         Column::At.lt(place.at).or(tied)
     });
-    let found = Entity::find()
+    Entity::find()
         .filter(condition(account, filter).add_option(older))
         .order_by_desc(Column::At)
         .order_by_desc(Column::Id)
-        .limit(limit)
+        .limit(size)
         .all(db)
-        .await?
-        .into_iter()
-        .map(store::read_conflict)
-        .collect::<Result<Vec<_>, _>>()?;
-    let versions = push::current_versions(db, &found).await?;
-    Ok(found.into_iter().zip(versions).collect())
+        .await
 }
 
 /// The place of a conflict in the list, if the caller sees it.
 pub async fn place_of(db: &Db, account: Uuid, id: Uuid) -> Result<Option<Place>, DbErr> {
     let filter = Filter { id: Some(id), ..Filter::default() };
-    let found = conflicts(db.pool(), account, &filter, None, 1).await?;
+    let found = conflicts(db.pool(), account, &filter, None, 1).await?.conflicts;
     Ok(found.first().map(|(conflict, _)| Place::of(conflict)))
 }
 

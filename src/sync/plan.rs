@@ -14,6 +14,7 @@ use super::decide::{self, Base, Decision, Outcome, decide};
 use super::policy::Policy;
 use super::row::{Key, Life, Revision, Row};
 use super::{ConflictType, ErrorCode, Operation, Role, Sender, Status, Strategy};
+use crate::config::limits;
 use crate::kinds::{self, Content, EntityType, Home, Kind, OnDelete, Value, Writer};
 
 pub use resolve::{Resolving, Unresolved, case, plan_resolutions, plan_undo};
@@ -41,6 +42,8 @@ pub struct World {
     pub receipts: HashMap<String, Receipt>,
     /// Open conflicts of the rows that the batch names, and the devices whose edits are in them.
     pub open: HashMap<Key, (Conflict, Senders)>,
+    /// How many edits open conflicts have in their stories.
+    pub told: HashMap<Uuid, usize>,
     /// The edits of conflicts that are to be decided, in the order in which they came.
     pub stories: HashMap<Uuid, Vec<Edit>>,
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
@@ -80,6 +83,7 @@ impl World {
             revisions: HashMap::new(),
             receipts: HashMap::new(),
             open: HashMap::new(),
+            told: HashMap::new(),
             stories: HashMap::new(),
             taken: HashSet::new(),
             acquainted: HashSet::new(),
@@ -637,7 +641,10 @@ impl Planner {
                             Err(_) => return Ok(self.open(item, change, base, conflict, &fields)),
                             Ok(()) => {}
                         }
+                        let before = self.world.rows.get(&key).map(|row| row.version);
                         match self.rewrite(key, content, change.client_time) {
+                            // What was left of it was references that cannot be carried.
+                            Ok(version) if Some(version) == before => did = Did::Kept,
                             Ok(_) => {}
                             Err(Trouble::Refused(refusal))
                                 if refusal.code == ErrorCode::Validation && !change.is_blind =>
@@ -1319,6 +1326,12 @@ impl Planner {
             return Verdict::Failed(Refusal::new(ErrorCode::NotFound, "there is no such conflict"));
         };
         let (id, scope) = (conflict.id, conflict.scope);
+        if self.world.told.get(&id).is_some_and(|told| *told >= limits::STORY) {
+            return Verdict::Failed(Refusal::new(
+                ErrorCode::Limit,
+                format!("this row's conflict has {} edits; decide it first", limits::STORY),
+            ));
+        }
         conflict.remote.extend(edit_json(change));
         let fields = change.edit.keys().map(|field| &key.0.kind().fields[*field].name);
         for name in fields {
@@ -1355,6 +1368,7 @@ impl Planner {
                 });
             }
         }
+        *self.world.told.entry(conflict).or_default() += 1;
         self.plan.edits.push(Edit {
             conflict,
             account,

@@ -692,5 +692,6 @@ async fn open_conflicts<C: ConnectionTrait>(
     account: Uuid,
 ) -> Result<Vec<(Conflict, i32)>, DbErr> {
     let open = inbox::Filter { status: Some(super::ConflictStatus::Open), ..Default::default() };
-    inbox::conflicts(tx, account, &open, None, limits::CONFLICTS_IN_PULL).await
+    let page = inbox::conflicts(tx, account, &open, None, limits::CONFLICTS_IN_PULL).await?;
+    Ok(page.conflicts)
 }

@@ -173,7 +173,8 @@ impl Work for Batch {
         if self.policy.decides_types() {
             let opened: Vec<Uuid> = plan.conflicts.iter().map(|conflict| conflict.id).collect();
             // Read again: the heads have moved.
-            let held = Held { scopes: scope::lock_found(tx, locked).await?, now };
+            let scopes = locked.into_iter().chain(plan.new_scopes.iter().copied());
+            let held = Held { scopes: scope::lock_found(tx, scopes).await?, now };
             let strategy_of = |c: &Conflict| self.policy.of_type(c.conflict_type, c.key.0);
             match resolve::by_policy(tx, self.sender, held, &opened, strategy_of).await? {
                 Step::Done(more) => unread.extend(more),
@@ -773,7 +774,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    async fn open_conflicts(&mut self, targets: &BTreeSet<Key>) -> Result<(), DbErr> {
+    pub async fn open_conflicts(&mut self, targets: &BTreeSet<Key>) -> Result<(), DbErr> {
         // What a row says about itself is enough; what has no row may still have a conflict.
         let ids: Vec<Uuid> = targets
             .iter()
@@ -797,16 +798,21 @@ impl Loader<'_> {
         let conflicts: Vec<Uuid> = found.iter().map(|conflict| conflict.id).collect();
         let mut senders: HashMap<Uuid, Senders> = HashMap::new();
         for among in store::in_lists(self.tx, "conflict_id", &conflicts) {
+            let sender = ["conflict_id", "account_id", "device_id"];
             let select = Query::select()
-                .distinct()
-                .columns(["conflict_id", "account_id", "device_id"])
+                .columns(sender)
+                .expr(Expr::col("operation_id").count())
                 .from("conflict_edit")
                 .and_where(among)
+                .group_by_columns(sender)
                 .to_owned();
             for row in self.tx.query_all(&select).await? {
                 let device: Uuid = row.try_get_by_index(2)?;
                 let sender = (row.try_get_by_index(1)?, Some(device).filter(|id| !id.is_nil()));
-                senders.entry(row.try_get_by_index(0)?).or_default().push(sender);
+                let conflict: Uuid = row.try_get_by_index(0)?;
+                let edits: i64 = row.try_get_by_index(3)?;
+                *self.world.told.entry(conflict).or_default() += edits as usize;
+                senders.entry(conflict).or_default().push(sender);
             }
         }
         for conflict in found {

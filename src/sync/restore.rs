@@ -41,6 +41,7 @@ impl Work for Restore {
         let seen = scope::seen_by(tx, account).await?;
         let mut loader = Loader { tx, world: World::empty(sender, held.now, &seen) };
         loader.restored(root).await?;
+        loader.open_conflicts(&BTreeSet::new()).await?;
         // What the rows carry must not be deleted meanwhile: its scopes are locked, too.
         let needed: BTreeSet<Uuid> =
             loader.world.rows.values().map(|row| row.scope).chain([account]).collect();

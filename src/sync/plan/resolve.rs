@@ -137,12 +137,13 @@ impl Planner {
 
     /// All live rows that would go with a row.
     fn below(&self, key: Key) -> Vec<Key> {
+        let mut seen = HashSet::from([key]);
         let mut found = vec![key];
         let mut at = 0;
         while let Some(parent) = found.get(at).copied() {
             at += 1;
             for (child, _, on_delete) in self.children_of(parent) {
-                if on_delete == OnDelete::Cascade && !found.contains(&child) {
+                if on_delete == OnDelete::Cascade && seen.insert(child) {
                     found.push(child);
                 }
             }
