@@ -29,6 +29,7 @@ mod g17_whole_answers;
 mod http;
 mod import;
 mod migrations;
+mod playground;
 mod role_matrix;
 mod schema;
 mod sharing;

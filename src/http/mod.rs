@@ -3,18 +3,18 @@
 mod document;
 mod files;
 mod graphql;
+mod playground;
 mod range;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_graphql::http::GraphiQLSource;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -57,7 +57,7 @@ pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready));
     if config.playground {
-        router = router.route("/", get(playground));
+        router = router.route("/", get(playground::page));
     }
     router = compressed(router).merge(files::routes());
     let origins: Vec<HeaderValue> =
@@ -121,10 +121,6 @@ async fn ready(State(context): State<Context>) -> Response {
         Ok(Ok(_)) => "ok".into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer").into_response(),
     }
-}
-
-async fn playground() -> Html<String> {
-    Html(GraphiQLSource::build().endpoint("/graphql").title("Cairn").finish())
 }
 
 /// The account that a request was made for, told to the log by the handler.

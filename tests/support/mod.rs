@@ -1,5 +1,7 @@
 //! Starts the app and its servers, and lets tests read as stories.
 
+pub mod browser;
+mod cdn;
 mod device;
 mod older;
 mod postgres;
@@ -21,6 +23,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use browser::Browser;
+pub use cdn::Cdn;
 pub use device::{Device, PUSH, Pushed, RESOLVE, create, delete, pull_query, update};
 pub use older::Older;
 pub use process::{Finished, Process};
