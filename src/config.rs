@@ -152,6 +152,10 @@ pub struct Config {
     #[arg(long, env = "PLAYGROUND", value_parser = BoolishValueParser::new(), default_value = "true", action = clap::ArgAction::Set)]
     pub playground: bool,
 
+    /// Serve the conflict inbox at /conflicts.
+    #[arg(long, env = "CONSOLE", value_parser = BoolishValueParser::new(), default_value = "true", action = clap::ArgAction::Set)]
+    pub console: bool,
+
     /// Seconds that a request may take.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub request_timeout: u32,

@@ -7,6 +7,8 @@ mod app_cycle;
 mod app_files;
 mod app_quirks;
 mod bad_input;
+mod console;
+mod console_page;
 mod decision_table;
 mod end_to_end;
 mod erase;

@@ -1,5 +1,6 @@
 //! The server's HTTP side: router, limits, health.
 
+mod console;
 mod document;
 mod files;
 mod graphql;
@@ -58,6 +59,9 @@ pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
         .route("/readyz", get(ready));
     if config.playground {
         router = router.route("/", get(playground::page));
+    }
+    if config.console {
+        router = router.merge(console::routes());
     }
     router = compressed(router).merge(files::routes());
     let origins: Vec<HeaderValue> =

@@ -3,6 +3,7 @@
 pub mod browser;
 mod cdn;
 mod device;
+pub mod inbox;
 mod older;
 mod postgres;
 mod process;
