@@ -107,6 +107,10 @@ pub struct Config {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:4000")]
     pub listen: SocketAddr,
 
+    /// What the instances of one database share: redis://…, or redis+cluster://… with some nodes.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+
     /// Signs the tokens; at least 32 bytes. Without it, development uses a secret of the database.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
@@ -182,6 +186,9 @@ impl Config {
             return Err(format!("PUBLIC_URL: {url:?} must be http(s)://host, without a path"));
         }
         self.policy()?;
+        if let Some(url) = &self.redis_url {
+            crate::redis::check_url(url)?;
+        }
         match (&self.jwt_secret, self.env) {
             (None, Env::Production) => Err("JWT_SECRET must be set in production".into()),
             (Some(secret), _) if secret.len() < 32 => {
@@ -356,6 +363,19 @@ pub mod limits {
     pub const PULL_ATTEMPTS: u32 = 3;
     /// Finishing what is in flight after SIGTERM.
     pub const SHUTDOWN: Duration = Duration::from_secs(25);
+    /// Waiting for Redis in a request: many times what a server nearby takes, and little to lose
+    /// when it hangs.
+    pub const REDIS_REQUEST: Duration = Duration::from_millis(20);
+    /// Waiting for Redis in the background: connecting, telling others, pinging.
+    pub const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+    /// Failures in a row after which Redis is not asked any more until it answers a ping.
+    pub const REDIS_FAILURES: u32 = 3;
+    /// Pause between two tries to reach Redis.
+    pub const REDIS_RETRY: Duration = Duration::from_millis(500);
+    /// Requests that wait for their turn on the one connection to Redis.
+    pub const REDIS_QUEUE: usize = 1_000;
+    /// Bytes of an entry: a page of ordinary rows has less, and takes a few milliseconds.
+    pub const REDIS_ENTRY: usize = 1024 * 1024;
     /// Rows that the clean-up removes in one transaction.
     pub const GC_ROWS: u64 = 1_000;
 }

@@ -14,5 +14,6 @@ pub mod graphql;
 pub mod http;
 pub mod import;
 pub mod kinds;
+pub mod redis;
 pub mod sync;
 pub mod throttle;

@@ -4,9 +4,11 @@ pub mod browser;
 mod cdn;
 mod device;
 pub mod inbox;
+mod keeper;
 mod older;
 mod postgres;
 mod process;
+mod redis;
 mod s3;
 pub mod sigv4;
 
@@ -29,6 +31,7 @@ pub use cdn::Cdn;
 pub use device::{Device, PUSH, Pushed, RESOLVE, create, delete, pull_query, update};
 pub use older::Older;
 pub use process::{Finished, Process};
+pub use redis::Redis;
 pub use s3::S3;
 
 /// Defines a test that runs on both databases.
@@ -268,6 +271,15 @@ pub fn open_files(arguments: &[&str], signing_key: &[u8]) -> Result<Files, Strin
     let all = [&["cairn"], arguments].concat();
     let config = Arguments::try_parse_from(all).map_err(|error| error.to_string())?.config;
     Files::new(&config, signing_key)
+}
+
+/// Waits until something is so. Only a test that fails waits for long.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so().await {
+        assert!(std::time::Instant::now() < until, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 pub fn client() -> reqwest::Client {

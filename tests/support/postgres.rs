@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use cairn::db::Db;
 use sea_orm::ConnectionTrait;
 
+use super::keeper;
+
 /// Where the cluster listens: a folder with its socket.
 static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
 
@@ -81,21 +83,8 @@ fn start(settings: &[&str]) -> PathBuf {
         server.args(["-c", setting]);
     }
     as_user(&mut server, user).current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null());
-    // It ends with the thread that started it: one that lives as long as the run.
-    let (ready, started) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        // SAFETY: prctl is async-signal-safe, and touches only the child.
-        unsafe {
-            server.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT);
-                Ok(())
-            });
-        }
-        let mut server = server.spawn().expect("PostgreSQL starts");
-        ready.send(()).expect("someone waits");
-        server.wait().expect("PostgreSQL can be waited for");
-    });
-    started.recv().expect("PostgreSQL starts");
+    let mut server = keeper::spawn(server, libc::SIGQUIT);
+    std::thread::spawn(move || server.wait());
     let until = Instant::now() + Duration::from_secs(30);
     let socket = folder.join(".s.PGSQL.5432");
     while !(socket.exists() && is_ready(&folder)) {

@@ -1,0 +1,407 @@
+//! Redis, which the instances of one database share: notices from one to all, and entries that any of
+//! them may want again.
+//!
+//! Nothing depends on it. What is slow is given up within milliseconds, and after a few failures in
+//! a row nobody asks any more ([`Breaker`]): a task in the background connects anew, and requests
+//! meanwhile do without. That is why this is not the crate's own connection manager, with which a
+//! request waits until the connection is there again.
+//!
+//! Calls whose failure is swallowed are called `…_best_effort`: grep for that to find them all.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::redis::aio::{MultiplexedConnection, PubSub};
+use ::redis::cluster::ClusterClient;
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, cmd};
+use sha2::{Digest, Sha256};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::config::limits;
+
+/// A Redis server or cluster, as one database uses it. Clones share the connection.
+#[derive(Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Any of them will do to begin with; more than one only of a cluster.
+    nodes: Vec<Client>,
+    cluster: Option<ClusterClient>,
+    /// Begins all keys and channels. It names the database's timeline: after a restored backup
+    /// nothing of before is found, and several databases may share one server.
+    prefix: String,
+    line: Mutex<Line>,
+}
+
+/// The connection, and how it fares.
+struct Line {
+    link: Option<Link>,
+    /// How many links there were: what fails on an old one says nothing about the new one.
+    number: u64,
+    breaker: Breaker,
+}
+
+#[derive(Clone)]
+enum Link {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    #[error("not connected")]
+    Away,
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    #[error("{0}")]
+    Failed(#[from] RedisError),
+}
+
+impl Redis {
+    /// Takes the address apart. Connecting is done in the background: a server starts without Redis,
+    /// too.
+    pub fn open(url: &str, epoch: Uuid) -> Result<Redis, String> {
+        let address = Address::parse(url)?;
+        let nodes =
+            address.nodes.iter().map(|node| Client::open(node.as_str()).map_err(no_address));
+        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        let cluster = match address.is_cluster {
+            false => None,
+            true => {
+                let builder = ClusterClient::builder(address.nodes)
+                    .connection_timeout(limits::REDIS_PATIENCE)
+                    .response_timeout(limits::REDIS_PATIENCE)
+                    // Who asks does not wait that long; one is for a slot that has moved.
+                    .retries(1);
+                Some(builder.build().map_err(no_address)?)
+            }
+        };
+        let line = Line { link: None, number: 0, breaker: Breaker::open() };
+        let inner =
+            Inner { nodes, cluster, prefix: format!("cairn:{epoch}:"), line: Mutex::new(line) };
+        let redis = Redis { inner: Arc::new(inner) };
+        redis.mend();
+        Ok(redis)
+    }
+
+    /// Whether it answered lately.
+    pub fn is_there(&self) -> bool {
+        self.inner.line().link.is_some()
+    }
+
+    /// The entry under a key. None: there is none, or Redis cannot say so in time.
+    pub async fn get_best_effort(&self, key: &str) -> Option<Vec<u8>> {
+        let key = self.inner.name(key);
+        let get = cmd("GET").arg(&key).to_owned();
+        let stored: Option<Vec<u8>> = self.ask(limits::REDIS_REQUEST, &get).await.ok()?;
+        unmarked(&key, stored?)
+    }
+
+    /// Keeps an entry for a while, at most. Large ones are not kept: all requests share a connection,
+    /// and would wait behind them.
+    pub async fn set_best_effort(&self, key: &str, value: &[u8], keep: Duration) {
+        if value.len() > limits::REDIS_ENTRY {
+            return;
+        }
+        let key = self.inner.name(key);
+        let mut set = cmd("SET");
+        set.arg(&key).arg(marked(&key, value)).arg("PX").arg(keep.as_millis().max(1) as u64);
+        let _ = self.ask::<()>(limits::REDIS_REQUEST, &set).await;
+    }
+
+    /// Tells all who listen. For a task that may wait, not for a request.
+    pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), Trouble> {
+        let publish = cmd("PUBLISH").arg(self.inner.name(channel)).arg(message).to_owned();
+        self.ask(limits::REDIS_PATIENCE, &publish).await
+    }
+
+    /// A connection of its own, on which everything comes that is told from now on. The crate does
+    /// not see when the other side has gone silent: who listens must ping.
+    ///
+    /// All nodes of a cluster pass messages on, so it does not matter which one this is: `attempt`
+    /// chooses, so that the next one is tried when one is down.
+    pub async fn listen(&self, channel: &str, attempt: usize) -> Result<PubSub, Trouble> {
+        // There is a node: an address without any is refused.
+        let client = &self.inner.nodes[attempt % self.inner.nodes.len()];
+        let channel = self.inner.name(channel);
+        patiently(async {
+            let mut listener = client.get_async_pubsub().await?;
+            listener.subscribe(channel).await?;
+            Ok(listener)
+        })
+        .await
+    }
+
+    async fn ask<T: FromRedisValue>(&self, within: Duration, command: &Cmd) -> Result<T, Trouble> {
+        let (mut link, number) = {
+            let line = self.inner.line();
+            (line.link.clone().ok_or(Trouble::Away)?, line.number)
+        };
+        let answer = match timeout(within, link.ask(command)).await {
+            Ok(answer) => answer.map_err(Trouble::from),
+            Err(_) => Err(Trouble::Late(within)),
+        };
+        self.note(number, answer.as_ref().err());
+        answer
+    }
+
+    /// Counts what became of a request, and gives a link up that fails again and again.
+    fn note(&self, number: u64, trouble: Option<&Trouble>) {
+        let mut line = self.inner.line();
+        if line.number != number || line.link.is_none() {
+            return;
+        }
+        match trouble {
+            None => line.breaker.worked(),
+            Some(trouble) => {
+                let broken = matches!(trouble, Trouble::Failed(error) if error.is_io_error());
+                if !line.breaker.failed(broken) {
+                    return;
+                }
+                line.link = None;
+                drop(line);
+                tracing::warn!(%trouble, "Redis does not answer: going on without it");
+                self.mend();
+            }
+        }
+    }
+
+    /// Connects in the background, until it has succeeded.
+    fn mend(&self) {
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let mut said = false;
+            loop {
+                let Some(inner) = inner.upgrade() else { return };
+                match patiently(inner.connect()).await {
+                    Ok(link) => {
+                        let mut line = inner.line();
+                        line.link = Some(link);
+                        line.number += 1;
+                        line.breaker = Breaker::closed();
+                        drop(line);
+                        tracing::info!("Redis answers");
+                        return;
+                    }
+                    Err(error) if !said => {
+                        said = true;
+                        tracing::warn!(%error, "Redis cannot be reached: trying on");
+                    }
+                    Err(_) => {}
+                }
+                drop(inner);
+                sleep(limits::REDIS_RETRY).await;
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // Nothing that holds it can panic half-way.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// A link that has answered once.
+    async fn connect(&self) -> Result<Link, RedisError> {
+        let mut link = match &self.cluster {
+            Some(cluster) => Link::Cluster(cluster.get_async_connection().await?),
+            None => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(limits::REDIS_PATIENCE))
+                    .set_response_timeout(Some(limits::REDIS_PATIENCE))
+                    .set_pipeline_buffer_size(limits::REDIS_QUEUE);
+                let client = &self.nodes[0];
+                Link::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+        };
+        let answer: String = link.ask(&cmd("PING")).await?;
+        match answer.as_str() {
+            "PONG" => Ok(link),
+            _ => Err((::redis::ErrorKind::Client, "this does not answer like Redis").into()),
+        }
+    }
+}
+
+impl Link {
+    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        match self {
+            Link::Server(connection) => command.query_async(connection).await,
+            Link::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+/// For what happens in the background.
+async fn patiently<T>(work: impl Future<Output = Result<T, RedisError>>) -> Result<T, Trouble> {
+    match timeout(limits::REDIS_PATIENCE, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Trouble::Late(limits::REDIS_PATIENCE)),
+    }
+}
+
+// ── Breaker ──────────────────────────────────────────────────────────────────────────────────
+
+/// Whether it is worth asking. Open: it is not. Requests never close it; the background does, when a
+/// new link has answered a ping: no request pays for finding out.
+#[derive(Debug, PartialEq, Eq)]
+struct Breaker {
+    /// In a row.
+    failures: u32,
+}
+
+impl Breaker {
+    fn open() -> Breaker {
+        Breaker { failures: limits::REDIS_FAILURES }
+    }
+
+    fn closed() -> Breaker {
+        Breaker { failures: 0 }
+    }
+
+    fn worked(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Whether it opens with this. A connection that is broken does not need to fail again.
+    fn failed(&mut self, broken: bool) -> bool {
+        self.failures = if broken { limits::REDIS_FAILURES } else { self.failures + 1 };
+        self.failures >= limits::REDIS_FAILURES
+    }
+}
+
+// ── Entries ──────────────────────────────────────────────────────────────────────────────────
+
+const MARK: usize = 8;
+
+/// What stands in front of an entry: it belongs to this key. A server that mixes its answers up, or
+/// is none, must not pass one account's answer off as another's.
+fn mark(key: &str) -> [u8; MARK] {
+    let digest = Sha256::digest(key.as_bytes());
+    std::array::from_fn(|at| digest[at])
+}
+
+fn marked(key: &str, value: &[u8]) -> Vec<u8> {
+    [&mark(key), value].concat()
+}
+
+fn unmarked(key: &str, mut stored: Vec<u8>) -> Option<Vec<u8>> {
+    if !stored.starts_with(&mark(key)) {
+        tracing::warn!("Redis holds something else than what was put there");
+        return None;
+    }
+    stored.drain(..MARK);
+    Some(stored)
+}
+
+// ── Addresses ────────────────────────────────────────────────────────────────────────────────
+
+/// What REDIS_URL says.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    /// Addresses as the crate knows them.
+    nodes: Vec<String>,
+    is_cluster: bool,
+}
+
+impl Address {
+    /// `redis://`, `rediss://` (TLS) or `unix://` for a server; `redis+cluster://` or
+    /// `rediss+cluster://` for a cluster, of which some nodes are named, separated by commas.
+    fn parse(url: &str) -> Result<Address, String> {
+        let scheme = url.split_once("://");
+        let nodes = match scheme {
+            Some(("redis" | "rediss" | "unix" | "redis+unix", _)) => vec![url.to_owned()],
+            Some((scheme @ ("redis+cluster" | "rediss+cluster"), rest)) => {
+                let scheme = scheme.trim_end_matches("+cluster");
+                let (user, hosts) = match rest.rsplit_once('@') {
+                    Some((user, hosts)) => (format!("{user}@"), hosts),
+                    None => (String::new(), rest),
+                };
+                let hosts = hosts.trim_end_matches('/').split(',').map(str::trim);
+                hosts.map(|host| format!("{scheme}://{user}{host}")).collect()
+            }
+            _ => {
+                return Err("REDIS_URL: must begin with redis://, rediss://, unix://, \
+                            redis+cluster:// or rediss+cluster://"
+                    .into());
+            }
+        };
+        let is_cluster = scheme.is_some_and(|(scheme, _)| scheme.ends_with("+cluster"));
+        Ok(Address { nodes, is_cluster })
+    }
+}
+
+/// A sentence for the operator, without the address: it may hold a password.
+fn no_address(error: RedisError) -> String {
+    format!("REDIS_URL: is no address of a Redis server ({:?})", error.kind())
+}
+
+/// Whether REDIS_URL can be one; a sentence for the operator if not.
+pub fn check_url(url: &str) -> Result<(), String> {
+    for node in Address::parse(url)?.nodes {
+        Client::open(node.as_str()).map_err(no_address)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_breaker_opens_after_failures_in_a_row_and_at_once_when_the_line_is_cut() {
+        let mut breaker = Breaker::closed();
+        for _ in 0..10 {
+            for _ in 1..limits::REDIS_FAILURES {
+                assert!(!breaker.failed(false));
+            }
+            breaker.worked();
+        }
+        for _ in 1..limits::REDIS_FAILURES {
+            assert!(!breaker.failed(false));
+        }
+        assert!(breaker.failed(false));
+        assert_eq!(breaker, Breaker::open());
+        assert!(Breaker::closed().failed(true));
+    }
+
+    #[test]
+    fn an_entry_is_read_under_its_own_key_alone() {
+        let stored = marked("a", b"value");
+        assert_eq!(unmarked("a", stored.clone()), Some(b"value".to_vec()));
+        assert_eq!(unmarked("b", stored), None);
+        assert_eq!(unmarked("a", b"OK".to_vec()), None);
+        assert_eq!(unmarked("a", marked("a", b"")), Some(Vec::new()));
+    }
+
+    #[test]
+    fn an_address_is_a_server_or_some_nodes_of_a_cluster() {
+        let server = |url: &str| Address { nodes: vec![url.into()], is_cluster: false };
+        for url in ["redis://localhost:6379/0", "rediss://:secret@redis:6379", "unix:///run/r.sock"]
+        {
+            assert_eq!(Address::parse(url), Ok(server(url)));
+            assert_eq!(check_url(url), Ok(()), "{url}");
+        }
+        let cluster = Address::parse("rediss+cluster://me:s3@cret@a:7000,b:7001, c:7002/");
+        let nodes = ["a:7000", "b:7001", "c:7002"].map(|n| format!("rediss://me:s3@cret@{n}"));
+        assert_eq!(cluster, Ok(Address { nodes: nodes.into(), is_cluster: true }));
+        assert_eq!(check_url("redis+cluster://a:7000,b"), Ok(()));
+        for bad in ["", "localhost:6379", "http://localhost", "redis://a:port", "redis+cluster://"]
+        {
+            let problem = check_url(bad).expect_err(bad);
+            assert!(problem.starts_with("REDIS_URL: "), "{problem}");
+        }
+        let problem = check_url("redis://:secret@a:port").expect_err("no port");
+        assert!(!problem.contains("secret"), "{problem}");
+    }
+}

@@ -1,0 +1,127 @@
+//! A Redis of a test's own. It starts within a few milliseconds.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::keeper;
+
+pub struct Redis {
+    pub url: String,
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+    server: Child,
+}
+
+impl Redis {
+    /// A server that listens on a socket in a folder of its own.
+    pub fn start() -> Redis {
+        Redis::start_with(&["--port", "0"], |socket| format!("unix://{}", socket.display()))
+    }
+
+    /// A cluster of one node, which has all slots.
+    pub fn cluster() -> Redis {
+        let port = free_port();
+        let port_text = port.to_string();
+        let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
+        let redis = Redis::start_with(&arguments, |_| format!("redis+cluster://127.0.0.1:{port}"));
+        assert!(redis.ask("CLUSTER ADDSLOTSRANGE 0 16383").contains("OK"));
+        let until = Instant::now() + PATIENCE;
+        while !redis.ask("CLUSTER INFO").contains("cluster_state:ok") {
+            assert!(Instant::now() < until, "the cluster never was one");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        redis
+    }
+
+    fn start_with(arguments: &[&str], url: impl FnOnce(PathBuf) -> String) -> Redis {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = url(folder.path().join("redis.sock"));
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
+        let server = serve(&folder, &arguments);
+        Redis { url, folder, arguments, server }
+    }
+
+    /// Kills it, and what it holds is gone.
+    pub fn kill(&mut self) {
+        self.server.kill().expect("killed");
+        self.server.wait().expect("it ends");
+    }
+
+    /// Starts it again at the same address, empty.
+    pub fn start_again(&mut self) {
+        self.server = serve(&self.folder, &self.arguments);
+    }
+
+    /// It hangs: it accepts connections, and answers nothing.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// What it answers to a command of one line.
+    pub fn ask(&self, command: &str) -> String {
+        ask(&self.folder, command).expect("Redis answers")
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: kill touches no memory.
+        assert_eq!(unsafe { libc::kill(self.server.id() as libc::pid_t, signal) }, 0);
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Far more than a slow machine needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn serve(folder: &tempfile::TempDir, arguments: &[String]) -> Child {
+    let socket = folder.path().join("redis.sock");
+    let mut server = Command::new("redis-server");
+    server
+        .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .arg("--unixsocket")
+        .arg(&socket)
+        .arg("--dir")
+        .arg(folder.path())
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let server = keeper::spawn(server, libc::SIGKILL);
+    let until = Instant::now() + PATIENCE;
+    while !ask(folder, "PING").is_ok_and(|answer| answer.starts_with("+PONG")) {
+        assert!(Instant::now() < until, "Redis did not start");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    server
+}
+
+fn ask(folder: &tempfile::TempDir, command: &str) -> std::io::Result<String> {
+    let mut socket = UnixStream::connect(folder.path().join("redis.sock"))?;
+    socket.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A cluster wants a second port, 10,000 above.
+fn free_port() -> u16 {
+    loop {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if port < 55_000 && std::net::TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
