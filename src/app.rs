@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use entity::Millis;
+use entity::setting::Entity as Setting;
 use migration::MigratorTrait;
 use sea_orm::{EntityTrait, IntoActiveModel, sea_query::OnConflict};
 use tokio::net::TcpListener;
@@ -11,13 +13,15 @@ use uuid::Uuid;
 
 use crate::auth::{Auth, Signer};
 use crate::config::{Config, FilesConfig, limits};
-use crate::db::{self, Db};
+use crate::db::{self, Db, Errand};
 use crate::error::{Code, Error};
 use crate::files::Files;
 use crate::graphql::{self, Services};
-use crate::http;
+use crate::http::{self, Sockets};
+use crate::poke::{Announcer, Pokes};
+use crate::redis::Redis;
 use crate::sync::cursor::Sealer;
-use crate::sync::{file, gc};
+use crate::sync::{file, gc, store};
 use crate::throttle::Throttle;
 
 /// A server that is ready to run.
@@ -26,6 +30,7 @@ pub struct App {
     db: Db,
     services: Arc<Services>,
     api: graphql::Api,
+    pokes: Pokes,
 }
 
 /// The names of what a database says about itself.
@@ -33,11 +38,14 @@ const EPOCH: &str = "epoch";
 const CURSOR_KEY: &str = "cursor_key";
 const FILES_KEY: &str = "files_key";
 const DEVELOPMENT_SECRET: &str = "development_jwt_secret";
+/// When the last clean-up began, by the database's clock.
+const CLEANED_AT: &str = "cleaned_at";
 
 impl App {
     /// Connects, migrates where that is wanted, and builds the API.
     pub async fn new(config: Config) -> Result<App, Error> {
-        let db = Db::connect(&config.database.database_url).await?;
+        let (announcer, news) = Announcer::new();
+        let db = Db::connect(&config.database.database_url).await?.announcing(announcer);
         if !config.no_migrate || db::one_writer(db.pool()) {
             migrate(&db).await?;
         }
@@ -53,10 +61,19 @@ impl App {
         let epoch = epoch(&db).await?;
         let cursor_key = setting(&db, CURSOR_KEY, random).await?;
         let files = open_files(&db, &config.files).await?;
+        let redis = match &config.redis_url {
+            Some(url) => Some(
+                Redis::open(url, epoch)
+                    .map_err(|problem| Error::new(Code::Unavailable, problem))?,
+            ),
+            None => None,
+        };
         let session = Duration::from_secs(u64::from(config.token_days) * 86_400);
+        let auth = Auth::new(db.clone(), Signer::new(secret.as_bytes()), session);
+        let pokes = Pokes::new(&db, news, auth.clone(), redis);
         let services = Arc::new(Services {
             db: db.clone(),
-            auth: Auth::new(db.clone(), Signer::new(secret.as_bytes()), session),
+            auth,
             files,
             sealer: Sealer::new(cursor_key.as_bytes(), epoch),
             page_size: config.sync_batch_size.into(),
@@ -66,7 +83,7 @@ impl App {
             max_skew: i64::from(config.max_clock_skew) * 1000,
         });
         let api = graphql::api(services.clone(), &config);
-        Ok(App { config, db, services, api })
+        Ok(App { config, db, services, api, pokes })
     }
 
     pub fn db(&self) -> &Db {
@@ -80,7 +97,11 @@ impl App {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let files = self.services.files.clone();
-        let router = http::router(self.api, self.services, &self.config);
+        let ping = Duration::from_secs(self.config.socket_ping.into());
+        let sockets = Sockets::new(self.pokes.hub.clone(), ping);
+        let router = http::router(self.api, self.services, sockets.clone(), &self.config);
+        let pokes = self.pokes.run();
+        let delay = Duration::from_secs(self.config.shutdown_delay.into());
         let cleaner = tokio::spawn(clean_daily(
             self.db.clone(),
             files,
@@ -90,7 +111,14 @@ impl App {
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
             shutdown.await;
+            tracing::info!("stopping: not ready any more");
+            // Until all have noticed, and go elsewhere, everything is answered. Then the sockets go:
+            // by now they come to another instance.
+            sockets.stop();
+            tokio::time::sleep(delay).await;
+            leave(&sockets).await;
             tracing::info!("stopping: finishing what is in flight");
+            // An error: the server has ended by itself.
             let _ = stopping.send(());
         });
         let result = tokio::select! {
@@ -108,6 +136,7 @@ impl App {
             }
         };
         cleaner.abort();
+        pokes.finish(limits::LAST_NEWS).await;
         if let Err(error) = self.db.close().await {
             tracing::warn!(%error, "the database did not close cleanly");
         }
@@ -115,8 +144,18 @@ impl App {
     }
 }
 
-/// Brings the schema up to date.
+/// Sends the sockets away. Those that do not go are cut off with the process.
+async fn leave(sockets: &Sockets) {
+    let most = limits::SOCKETS_LEAVE + limits::SOCKET_SEND + limits::SOCKET_CLOSE;
+    if tokio::time::timeout(most, sockets.leave()).await.is_err() {
+        tracing::warn!("some sockets took too long to close and were cut off");
+    }
+}
+
+/// Brings the schema up to date. Of several instances that start at once, one does it; the others wait
+/// and find it done.
 pub async fn migrate(db: &Db) -> Result<(), Error> {
+    let _turn = db.turn(Errand::Migrate).await?;
     migration::Migrator::up(db.pool(), None).await.map_err(Error::from)
 }
 
@@ -136,9 +175,15 @@ pub async fn epoch(db: &Db) -> Result<Uuid, Error> {
 /// after a backup was restored.
 pub async fn renew_epoch(db: &Db) -> Result<Uuid, Error> {
     let epoch = Uuid::new_v4();
-    let model = entity::setting::Model { name: EPOCH.into(), value: epoch.to_string() };
-    crate::sync::store::upsert::<entity::setting::Entity, _>(db.pool(), vec![model]).await?;
+    set(db, EPOCH, epoch.to_string()).await?;
     Ok(epoch)
+}
+
+/// Notes something in the database.
+async fn set(db: &Db, name: &str, value: String) -> Result<(), Error> {
+    let model = entity::setting::Model { name: name.into(), value };
+    store::upsert::<Setting, _>(db.pool(), vec![model]).await?;
+    Ok(())
 }
 
 /// Reads a setting of the database; the first to ask makes it.
@@ -160,39 +205,64 @@ fn random() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
+/// Looks now and then whether the clean-up is due.
 async fn clean_daily(db: Db, files: Files, retention: Duration, grace: Duration) {
-    let mut day = tokio::time::interval(Duration::from_secs(86_400));
-    day.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = tokio::time::interval(limits::CLEAN_UP_LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        day.tick().await;
-        match gc::clean_up(&db, retention).await {
-            Ok(removed) => tracing::info!(?removed, "cleaned up"),
-            Err(error) => tracing::warn!(
-                error = error.message,
-                "the clean-up failed; it will be tried tomorrow"
-            ),
+        looks.tick().await;
+        if let Err(error) = clean_if_due(&db, &files, retention, grace).await {
+            tracing::warn!(error = error.message, "whether to clean up is not known: trying later");
         }
-        match file::arrive_all(&db, &files, true).await {
-            Ok((0, 0)) => {}
-            Ok((there, missing)) => tracing::info!(there, missing, "looked at files again"),
-            Err(error) => {
-                tracing::warn!(error = error.message, "files could not be looked at again")
-            }
+    }
+}
+
+/// Cleans up, unless an instance has done so within a day, or is at it. When it was done is noted at
+/// the end: if this instance dies before, another one finds it due.
+pub async fn clean_if_due(
+    db: &Db,
+    files: &Files,
+    retention: Duration,
+    grace: Duration,
+) -> Result<(), Error> {
+    let Some(_turn) = db.try_turn(Errand::CleanUp).await? else { return Ok(()) };
+    let now = db::now(db.pool()).await?;
+    let last = Setting::find_by_id(CLEANED_AT).one(db.pool()).await?;
+    let last: Option<Millis> = last.and_then(|setting| setting.value.parse().ok());
+    if last.is_some_and(|last| now - last < limits::CLEAN_UP_EVERY.as_millis() as Millis) {
+        return Ok(());
+    }
+    clean(db, files, retention, grace).await;
+    set(db, CLEANED_AT, now.to_string()).await
+}
+
+async fn clean(db: &Db, files: &Files, retention: Duration, grace: Duration) {
+    match gc::clean_up(db, retention).await {
+        Ok(removed) => tracing::info!(?removed, "cleaned up"),
+        Err(error) => {
+            tracing::warn!(error = error.message, "the clean-up failed; it will be tried tomorrow")
         }
-        match file::clean_up(&db, &files, retention, grace).await {
-            Ok(removed) => tracing::info!(?removed, "cleaned up files"),
-            Err(error) => tracing::warn!(
-                error = error.message,
-                "files could not be cleaned up; it will be tried tomorrow"
-            ),
+    }
+    match file::arrive_all(db, files, true).await {
+        Ok((0, 0)) => {}
+        Ok((there, missing)) => tracing::info!(there, missing, "looked at files again"),
+        Err(error) => {
+            tracing::warn!(error = error.message, "files could not be looked at again")
         }
-        match files.tidy().await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed what was left of unfinished uploads"),
-            Err(error) => tracing::warn!(
-                error = error.message,
-                "unfinished uploads could not be removed; it will be tried tomorrow"
-            ),
-        }
+    }
+    match file::clean_up(db, files, retention, grace).await {
+        Ok(removed) => tracing::info!(?removed, "cleaned up files"),
+        Err(error) => tracing::warn!(
+            error = error.message,
+            "files could not be cleaned up; it will be tried tomorrow"
+        ),
+    }
+    match files.tidy().await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed what was left of unfinished uploads"),
+        Err(error) => tracing::warn!(
+            error = error.message,
+            "unfinished uploads could not be removed; it will be tried tomorrow"
+        ),
     }
 }

@@ -160,6 +160,14 @@ pub struct Config {
     #[arg(long, env = "CONSOLE", value_parser = BoolishValueParser::new(), default_value = "true", action = clap::ArgAction::Set)]
     pub console: bool,
 
+    /// Seconds between two pings on a socket. A peer that shows no life for two of them is dead.
+    #[arg(long, env = "SOCKET_PING", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=300))]
+    pub socket_ping: u32,
+
+    /// Seconds to go on serving after SIGTERM, with /readyz at 503, so that a balancer notices.
+    #[arg(long, env = "SHUTDOWN_DELAY", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=300))]
+    pub shutdown_delay: u32,
+
     /// Seconds that a request may take.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub request_timeout: u32,
@@ -363,6 +371,45 @@ pub mod limits {
     pub const PULL_ATTEMPTS: u32 = 3;
     /// Finishing what is in flight after SIGTERM.
     pub const SHUTDOWN: Duration = Duration::from_secs(25);
+    /// Commits that wait to be told: a moment's worth. With more, all are poked.
+    pub const NEWS: usize = 4_096;
+    /// Accounts that one notice names; with more it is for everyone.
+    pub const NOTICE_ACCOUNTS: usize = 10_000;
+    /// At most one poke in this time for each subscription.
+    pub const POKE_EVERY: Duration = Duration::from_secs(1);
+    /// Accounts that are poked at once when all are, and the pause after each such portion: each of
+    /// them pulls.
+    pub const POKED_AT_ONCE: usize = 500;
+    pub const POKE_PAUSE: Duration = Duration::from_millis(100);
+    /// Looking at the sessions of all sockets, should it not have been heard that one has ended.
+    pub const SESSION_CHECK: Duration = Duration::from_secs(15);
+    /// Sockets on one instance: twice what it is measured with. Each takes a file descriptor, too.
+    pub const SOCKETS: usize = 20_000;
+    /// Sockets of one account on one instance: all devices of a person, and some that have not yet
+    /// noticed that they are disconnected.
+    pub const SOCKETS_PER_ACCOUNT: usize = 20;
+    /// Subscriptions on one socket. A device needs one.
+    pub const SUBSCRIPTIONS: usize = 10;
+    /// Bytes of a message on a socket: a document and a cursor.
+    pub const SOCKET_MESSAGE: usize = DOCUMENT + CURSOR + 64 * 1024;
+    /// Bytes that are read from a socket at once. Each idle socket holds that much.
+    pub const SOCKET_READ: usize = 2_048;
+    /// Characters of a subscription's id.
+    pub const SUBSCRIPTION_ID: usize = 128;
+    /// Waiting for connection_init.
+    pub const SOCKET_INIT: Duration = Duration::from_secs(10);
+    /// Waiting for a peer that does not take what it is sent.
+    pub const SOCKET_SEND: Duration = Duration::from_secs(10);
+    /// Waiting for a peer to close its side, too.
+    pub const SOCKET_CLOSE: Duration = Duration::from_secs(2);
+    /// Pings without any sign of life after which a peer is dead.
+    pub const SOCKET_PINGS: u32 = 2;
+    /// The longest time over which the sockets of a stopping instance are spread when they are told
+    /// to go: a millisecond for each, so that the other instances can take them in.
+    pub const SOCKETS_LEAVE: Duration = Duration::from_secs(5);
+    pub const SOCKET_LEAVES: Duration = Duration::from_millis(1);
+    /// Telling the other instances of the last commits, when this one stops.
+    pub const LAST_NEWS: Duration = Duration::from_secs(2);
     /// Waiting for Redis in a request: many times what a server nearby takes, and little to lose
     /// when it hangs.
     pub const REDIS_REQUEST: Duration = Duration::from_millis(20);
@@ -370,12 +417,20 @@ pub mod limits {
     pub const REDIS_PATIENCE: Duration = Duration::from_secs(1);
     /// Failures in a row after which Redis is not asked any more until it answers a ping.
     pub const REDIS_FAILURES: u32 = 3;
+    /// Asking Redis whether it is still there, while nothing is heard from it.
+    pub const REDIS_PING: Duration = Duration::from_secs(2);
     /// Pause between two tries to reach Redis.
     pub const REDIS_RETRY: Duration = Duration::from_millis(500);
     /// Requests that wait for their turn on the one connection to Redis.
     pub const REDIS_QUEUE: usize = 1_000;
     /// Bytes of an entry: a page of ordinary rows has less, and takes a few milliseconds.
     pub const REDIS_ENTRY: usize = 1024 * 1024;
+    /// Pause between two looks whether another instance has finished migrating.
+    pub const TURN_RETRY: Duration = Duration::from_millis(200);
+    /// How often an instance looks whether the clean-up is due, and how long ago the last one is then:
+    /// should the instance that is at it die, another one takes over at its next look.
+    pub const CLEAN_UP_LOOK: Duration = Duration::from_secs(3600);
+    pub const CLEAN_UP_EVERY: Duration = Duration::from_secs(86_400);
     /// Rows that the clean-up removes in one transaction.
     pub const GC_ROWS: u64 = 1_000;
 }

@@ -8,15 +8,17 @@ use entity::Millis;
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
     DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    TransactionOptions, TransactionTrait, sqlx,
 };
 
 use crate::config::limits;
+use crate::poke::Announcer;
 
 /// A pool of connections.
 #[derive(Clone, Debug)]
 pub struct Db {
     connection: DatabaseConnection,
+    announcer: Announcer,
 }
 
 impl Db {
@@ -55,7 +57,18 @@ impl Db {
                 ])
             });
         }
-        Ok(Db { connection: Database::connect(options).await? })
+        let connection = Database::connect(options).await?;
+        Ok(Db { connection, announcer: Announcer::default() })
+    }
+
+    /// The same database; what is committed by this and its clones is told to someone.
+    pub fn announcing(self, announcer: Announcer) -> Db {
+        Db { announcer, ..self }
+    }
+
+    /// Who is to be told of what was committed.
+    pub fn announcer(&self) -> &Announcer {
+        &self.announcer
     }
 
     /// For single statements outside a transaction.
@@ -90,9 +103,55 @@ impl Db {
         }
     }
 
+    /// Waits until no other instance is at this errand, and keeps it from the others while what comes
+    /// back is held. An instance that dies lets go of it: the lock is its connection's.
+    pub async fn turn(&self, errand: Errand) -> Result<Turn, DbErr> {
+        let mut said = false;
+        loop {
+            if let Some(turn) = self.try_turn(errand).await? {
+                return Ok(turn);
+            }
+            if !said {
+                tracing::info!(?errand, "another instance is at it: waiting");
+                said = true;
+            }
+            tokio::time::sleep(limits::TURN_RETRY).await;
+        }
+    }
+
+    /// The same, without waiting. None: another instance is at it.
+    pub async fn try_turn(&self, errand: Errand) -> Result<Option<Turn>, DbErr> {
+        if self.connection.get_database_backend() != DbBackend::Postgres {
+            // A file is one machine's, and has one server.
+            return Ok(Some(Turn { _connection: None }));
+        }
+        let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
+        let pooled = self.connection.get_postgres_connection_pool().acquire().await;
+        // Out of the pool: it is closed with the turn, and with it ends the lock.
+        let mut connection = pooled.map_err(failed)?.detach();
+        let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(errand as i64);
+        let got: bool = lock.fetch_one(&mut connection).await.map_err(failed)?;
+        Ok(got.then_some(Turn { _connection: Some(connection) }))
+    }
+
     pub async fn close(self) -> Result<(), DbErr> {
         self.connection.close().await
     }
+}
+
+/// What only one instance does at a time. The numbers are keys of PostgreSQL's advisory locks, which
+/// are a database's own; they stay, as instances of other versions know them, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+pub enum Errand {
+    Migrate = 0x0043_4149_524e_0001,
+    CleanUp = 0x0043_4149_524e_0002,
+}
+
+/// An errand that is this instance's, until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _connection: Option<sqlx::PgConnection>,
 }
 
 /// Whether beginning to write locks everything, so that locking rows adds nothing.

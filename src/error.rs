@@ -128,6 +128,12 @@ impl Error {
         Error::new(Code::Unavailable, "the server is too busy; try again in a moment")
     }
 
+    /// As the GraphQL library writes it, where no field could have it.
+    pub fn into_server_error(self) -> async_graphql::ServerError {
+        let error: async_graphql::Error = self.into();
+        error.into_server_error(async_graphql::Pos::default())
+    }
+
     /// For what should not happen. The cause goes to the log, never to the client.
     pub fn internal(cause: impl fmt::Display) -> Error {
         tracing::error!(%cause, "internal error");

@@ -14,6 +14,7 @@ pub mod graphql;
 pub mod http;
 pub mod import;
 pub mod kinds;
+pub mod poke;
 pub mod redis;
 pub mod sync;
 pub mod throttle;

@@ -32,6 +32,7 @@ mod http;
 mod import;
 mod migrations;
 mod playground;
+mod pokes;
 mod redis;
 mod role_matrix;
 mod schema;

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::both;
-use crate::support::{App, Device, PUSH, create, update};
+use crate::support::{App, Device, PUSH, Socket, create, update};
 
 /// Who asks: three roles in the trip, someone who never had one, someone who was removed from it
 /// (an EDITOR until then), and a request without a token.
@@ -41,6 +41,8 @@ const TABLE: &[Line] = &[
                                                       ["done",           "done",           "done",           "done",           "done",           "done"]),
     ("getCurrentUser", "{ getCurrentUser { id email username firstName lastName } }",
                                                       ["shown",          "hidden",         "hidden",         "hidden",         "hidden",         "UNAUTHENTICATED"]),
+    ("syncAvailable", "subscription { syncAvailable { serverTimestamp } }",
+                                                      ["done",           "done",           "done",           "done",           "done",           "UNAUTHENTICATED"]),
     ("devices", "{ devices { id lastSeenAt } }",      ["hidden",         "hidden",         "hidden",         "hidden",         "hidden",         "UNAUTHENTICATED"]),
     ("updateUser", "mutation { updateUser(input: { firstName: \"Augusta\" }) { id } }",
                                                       ["done",           "done",           "done",           "done",           "done",           "UNAUTHENTICATED"]),
@@ -532,7 +534,7 @@ fn changes_nothing(expected: &str) -> bool {
     !matches!(expected, "done" | "shown" | "ok" | "conflict")
 }
 
-/// Every name in the schema's Query and Mutation.
+/// Every name in the schema's Query, Mutation and Subscription.
 fn operations() -> BTreeSet<String> {
     let schema = include_str!("../schema.graphql");
     let document = async_graphql::parser::parse_schema(schema).expect("schema.graphql is one");
@@ -542,7 +544,7 @@ fn operations() -> BTreeSet<String> {
             continue;
         };
         if let async_graphql::parser::types::TypeKind::Object(object) = ty.node.kind
-            && ["Query", "Mutation"].contains(&ty.node.name.node.as_str())
+            && ["Query", "Mutation", "Subscription"].contains(&ty.node.name.node.as_str())
         {
             names.extend(object.fields.into_iter().map(|field| field.node.name.node.to_string()));
         }
@@ -572,7 +574,11 @@ both! {
                 let before = state(app).await;
                 let token = cast.people.get(who).map(|device| device.token.clone());
                 let ask = async |names: &Names| {
-                    app.ask(token.as_deref(), &fill(request, names), json!({})).await
+                    let (token, request) = (token.as_deref(), fill(request, names));
+                    match request.starts_with("subscription") {
+                        true => Socket::first(&app.url, token, &request).await,
+                        false => app.ask(token, &request, json!({})).await,
+                    }
                 };
                 let answer = ask(&names).await;
                 let mut problem = compare(&answer, operation, expected[who]).err();

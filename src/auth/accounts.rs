@@ -117,6 +117,7 @@ pub async fn reset_password(
     // is ended here.
     end_sessions(&tx, account.id).await?;
     tx.commit().await?;
+    db.announcer().sessions_ended_best_effort(account.id);
     Ok(account)
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use entity::Millis;
-use sea_orm::sea_query::{Expr, ExprTrait, Query, UpdateStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, UpdateStatement};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, QuerySelect,
@@ -206,6 +206,7 @@ impl Auth {
             end_sessions(&tx, account.id).await?;
             let token = self.begin_session(&tx, account.id, now).await?;
             tx.commit().await?;
+            self.db.announcer().sessions_ended_best_effort(account.id);
             return Ok((token, account));
         }
         Err(wrong())
@@ -223,25 +224,47 @@ impl Auth {
     /// Ends the caller's session, or all of theirs.
     pub async fn logout(&self, caller: Caller, everywhere: bool) -> Result<(), Error> {
         if everywhere {
-            end_sessions(self.db.pool(), caller.account).await
+            end_sessions(self.db.pool(), caller.account).await?;
         } else {
             entity::session::Entity::delete_by_id(caller.session).exec(self.db.pool()).await?;
-            Ok(())
         }
+        self.db.announcer().sessions_ended_best_effort(caller.account);
+        Ok(())
     }
 
     /// Who sends this token. None: nobody, any more.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, Error> {
         let Some(caller) = self.signer.verify(token) else { return Ok(None) };
-        let select = Query::select()
-            .column(("session", "expires_at"))
-            .from("session")
-            .inner_join("account", Expr::col(("account", "id")).equals(("session", "account_id")))
+        Ok(self.is_alive(caller).await?.then_some(caller))
+    }
+
+    /// Whom a token names, and for how long it is good. Whether the session is there is another
+    /// question: [`Auth::is_alive`].
+    pub fn read(&self, token: &str) -> Option<(Caller, Duration)> {
+        let (caller, refused_from) = self.signer.read(token)?;
+        // Tokens are dated by the second, and judged by this machine's clock.
+        let left = refused_from.saturating_sub(chrono::Utc::now().timestamp());
+        Some((caller, Duration::from_secs(Ord::max(left, 0) as u64)))
+    }
+
+    /// Whether the caller's session is there.
+    pub async fn is_alive(&self, caller: Caller) -> Result<bool, Error> {
+        let session = sessions()
             .and_where(Expr::col(("session", "id")).eq(caller.session))
             .and_where(Expr::col(("session", "account_id")).eq(caller.account))
-            .and_where(Expr::col(("account", "is_active")).eq(true))
             .to_owned();
-        Ok(self.db.pool().query_one(&select).await?.map(|_| caller))
+        Ok(self.db.pool().query_one(&session).await?.is_some())
+    }
+
+    /// Those of these sessions that are there.
+    pub async fn alive(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        let mut found = HashSet::new();
+        for among in store::in_lists(self.db.pool(), ("session", "id"), ids) {
+            for row in self.db.pool().query_all(&sessions().and_where(among).to_owned()).await? {
+                found.insert(row.try_get_by_index(0).map_err(Error::from)?);
+            }
+        }
+        Ok(found)
     }
 
     pub async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
@@ -349,6 +372,16 @@ pub fn check_line(name: &str, text: String) -> Result<String, Error> {
         return Err(Error::bad_input("username: must not be empty"));
     }
     Ok(text)
+}
+
+/// The ids of the sessions whose tokens are worth something, unless they have expired.
+fn sessions() -> SelectStatement {
+    Query::select()
+        .column(("session", "id"))
+        .from("session")
+        .inner_join("account", Expr::col(("account", "id")).equals(("session", "account_id")))
+        .and_where(Expr::col(("account", "is_active")).eq(true))
+        .to_owned()
 }
 
 async fn end_sessions<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<(), Error> {

@@ -50,11 +50,17 @@ impl Signer {
 
     /// Who the token names, if it is ours and has not expired.
     pub fn verify(&self, token: &str) -> Option<Caller> {
+        self.read(token).map(|(caller, _)| caller)
+    }
+
+    /// The same, with the second since 1970 from which on it is refused.
+    pub fn read(&self, token: &str) -> Option<(Caller, i64)> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         let claims = jsonwebtoken::decode::<Claims>(token, &self.keys.1, &validation).ok()?.claims;
-        Some(Caller { account: claims.sub, session: claims.sid })
+        let refused_from = claims.exp.saturating_add(validation.leeway as i64 + 1);
+        Some((Caller { account: claims.sub, session: claims.sid }, refused_from))
     }
 }
 

@@ -6,6 +6,7 @@ mod files;
 mod input;
 mod node;
 mod page;
+mod poke;
 mod rows;
 mod shapes;
 mod sharing;
@@ -14,9 +15,7 @@ mod types;
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, EmptySubscription, ErrorExtensions, ID, MergedObject, Object, Result, Schema,
-};
+use async_graphql::{Context, ErrorExtensions, ID, MergedObject, Object, Result, Schema};
 use uuid::Uuid;
 
 use crate::auth::{Auth, Caller};
@@ -43,7 +42,9 @@ use types::{
     SyncError, SyncPriority, SyncResult, UpdateUserInput, User, UserInput,
 };
 
-pub type Api = Schema<Query, Mutation, EmptySubscription>;
+pub use poke::{Marks, Subscription};
+
+pub type Api = Schema<Query, Mutation, Subscription>;
 
 /// What resolvers ask.
 pub struct Services {
@@ -78,8 +79,8 @@ pub fn sdl() -> String {
     builder().finish().sdl_with_options(options)
 }
 
-fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
-    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription)
         .limit_depth(limits::DEPTH)
         .limit_complexity(limits::COMPLEXITY)
 }

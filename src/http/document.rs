@@ -2,14 +2,40 @@
 
 use std::collections::{HashMap, HashSet};
 
+use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     Directive, DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
     Selection, SelectionSet,
 };
-use async_graphql::{Name, Positioned, Variables};
+use async_graphql::{Name, Positioned, Request, Variables};
 use async_graphql_value::Value;
 
 use crate::config::limits;
+use crate::error::{Code, Error};
+
+/// Checks a request's document, and makes it ready to be executed. Gives the type of the operation that
+/// would be, if it is clear which one.
+pub fn prepare(request: &mut Request) -> Result<Option<OperationType>, Error> {
+    if request.query.len() > limits::DOCUMENT {
+        let message = format!(
+            "a document may have {} bytes; give rows as variables, not as literals",
+            limits::DOCUMENT
+        );
+        return Err(Error::new(Code::Limit, message));
+    }
+    if is_too_deep(&request.query) {
+        return Err(Error::new(Code::Limit, "the document is nested too deep"));
+    }
+    let mut parsed = parse_query(&request.query)
+        .map_err(|error| Error::bad_input(format!("the document cannot be read: {error}")))?;
+    if is_too_large(&parsed) {
+        return Err(Error::new(Code::Limit, "the document selects too much"));
+    }
+    let operation = operation_type(&parsed, request.operation_name.as_deref());
+    drop_missing_variables(&mut parsed, &request.variables);
+    request.set_parsed_query(parsed);
+    Ok(operation)
+}
 
 /// How deep braces, brackets and parentheses may be nested, before anything is parsed: the parser
 /// calls itself for each.
@@ -17,7 +43,7 @@ const NESTING: usize = 64;
 
 /// Whether the text nests deeper than any sensible query. Brackets in strings and comments do not
 /// count: neither to nest, nor to hide that others do.
-pub fn is_too_deep(text: &str) -> bool {
+fn is_too_deep(text: &str) -> bool {
     let mut depth = 0usize;
     let mut rest = text;
     while let Some(at) = rest.find(['{', '[', '(', '}', ']', ')', '"', '#']) {
@@ -59,7 +85,7 @@ fn after_string(text: &str) -> &str {
 /// Whether the operations select more than any sensible query when each fragment is put where it is
 /// spread. The validator walks the document like that, and fragments that spread others twice
 /// double its work with every line.
-pub fn is_too_large(document: &ExecutableDocument) -> bool {
+fn is_too_large(document: &ExecutableDocument) -> bool {
     let mut sizes = Sizes { document, fragments: HashMap::new() };
     let size = document.operations.iter().fold(0usize, |sum, (_, operation)| {
         sum.saturating_add(sizes.of(&operation.node.selection_set.node))
@@ -101,7 +127,7 @@ impl<'a> Sizes<'a> {
 }
 
 /// The type of the operation that would be executed, if it is clear which one.
-pub fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
     match (&document.operations, name) {
         (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
         (DocumentOperations::Multiple(operations), Some(name)) => {
@@ -113,7 +139,7 @@ pub fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Opti
 
 /// Removes fields of object literals whose variable was not given. By the specification such a
 /// field counts as omitted; the executor would read it as null, and null clears a field.
-pub fn drop_missing_variables(document: &mut ExecutableDocument, variables: &Variables) {
+fn drop_missing_variables(document: &mut ExecutableDocument, variables: &Variables) {
     let mut operations: Vec<&mut OperationDefinition> = match &mut document.operations {
         DocumentOperations::Single(operation) => vec![&mut operation.node],
         DocumentOperations::Multiple(operations) => {

@@ -6,11 +6,12 @@
 
 use std::error::Error as StdError;
 
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{ErrorExtensionValues, Request, Response as Answer, ServerError, Value};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -19,7 +20,7 @@ use serde_json::json as json_value;
 use tower_http::timeout::TimeoutError;
 use tracing::Instrument;
 
-use super::{Context, LoggedUser, base_url, document, json};
+use super::{Context, LoggedUser, base_url, document, json, socket};
 use crate::auth::Caller;
 use crate::config::limits;
 use crate::error::{Code, Error};
@@ -91,7 +92,11 @@ pub async fn get(
     State(context): State<Context>,
     headers: HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    if socket::is_wanted(&headers) {
+        return socket::open(context, upgrade);
+    }
     let Some(media) = accepted(&headers) else { return not_acceptable() };
     let refused =
         |message: &str| refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message));
@@ -114,36 +119,16 @@ async fn execute(
     only_queries: bool,
 ) -> Response {
     let refused = |error| refusal(media, request_error(media), error);
-    if request.query.len() > limits::DOCUMENT {
-        let message = format!(
-            "a document may have {} bytes; give rows as variables, not as literals",
-            limits::DOCUMENT
-        );
-        return refused(Error::new(Code::Limit, message));
-    }
-    if document::is_too_deep(&request.query) {
-        return refused(Error::new(Code::Limit, "the document is nested too deep"));
-    }
-    let mut parsed = match parse_query(&request.query) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            let error = Error::bad_input(format!("the document cannot be read: {error}"));
-            return refused(error);
-        }
+    let operation = match document::prepare(&mut request) {
+        Ok(operation) => operation,
+        Err(error) => return refused(error),
     };
-    if document::is_too_large(&parsed) {
-        return refused(Error::new(Code::Limit, "the document selects too much"));
-    }
-    let operation = document::operation_type(&parsed, request.operation_name.as_deref());
     if only_queries && !matches!(operation, None | Some(OperationType::Query)) {
         let error = Error::bad_input("only queries can be sent by GET; send this by POST");
         let mut response = refusal(media, StatusCode::METHOD_NOT_ALLOWED, error);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    document::drop_missing_variables(&mut parsed, &request.variables);
-    request.set_parsed_query(parsed);
-
     let timeout = context.timeout;
     let base = base_url(context.public_url.as_deref(), &headers, context.listen);
     let request = request.data(BaseUrl(base));
@@ -218,7 +203,7 @@ fn retry_after(error: &ServerError) -> Option<u64> {
 }
 
 /// Gives errors of the GraphQL library a code.
-fn complete(error: &mut ServerError) {
+pub(super) fn complete(error: &mut ServerError) {
     let has_code = error.extensions.as_ref().is_some_and(|values| values.get("code").is_some());
     if has_code {
         return;

@@ -6,6 +6,7 @@ mod files;
 mod graphql;
 mod playground;
 mod range;
+mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use crate::config::{Config, limits};
 use crate::db;
 use crate::graphql::{Api, Services};
 
+pub use socket::Sockets;
+
 /// What handlers need.
 #[derive(Clone)]
 struct Context {
@@ -39,12 +42,13 @@ struct Context {
     timeout: Duration,
     public_url: Option<Arc<str>>,
     listen: SocketAddr,
+    sockets: Sockets,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// All paths of the server.
-pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
+pub fn router(api: Api, services: Arc<Services>, sockets: Sockets, config: &Config) -> Router {
     let timeout = Duration::from_secs(config.request_timeout.into());
     let context = Context {
         api,
@@ -52,6 +56,7 @@ pub fn router(api: Api, services: Arc<Services>, config: &Config) -> Router {
         timeout,
         public_url: config.files.public_url.as_deref().map(Arc::from),
         listen: config.listen,
+        sockets,
     };
     let mut router = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
@@ -118,8 +123,12 @@ fn base_url(public_url: Option<&str>, headers: &HeaderMap, listen: SocketAddr) -
     }
 }
 
-/// Whether the server can do its work: the database answers.
+/// Whether the server can do its work: the database answers, and it is not about to stop. Redis is
+/// not asked: without it everything works, a little later.
 async fn ready(State(context): State<Context>) -> Response {
+    if context.sockets.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response();
+    }
     let ping = db::now(context.services.db.pool());
     match tokio::time::timeout(limits::DB_LOCK, ping).await {
         Ok(Ok(_)) => "ok".into_response(),

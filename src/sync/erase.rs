@@ -40,6 +40,7 @@ pub async fn erase(db: &Db, files: &Files, account: Uuid) -> Result<(), Error> {
         // Another device of theirs may have made something meanwhile.
         let scopes = ToLock { found: [account].into(), ..ToLock::default() };
         if transaction::run(db, Uuid::nil(), scopes, &Remove { account }).await? {
+            db.announcer().sessions_ended_best_effort(account);
             // What was uploaded by a URL that is still good.
             return delete_files(db, files, account).await;
         }

@@ -184,6 +184,25 @@ async fn pull_from<C: ConnectionTrait>(
     Ok(Page { rows, deleted, conflicts, server_time, has_more, cursor, total, scopes })
 }
 
+/// Whether a pull with this cursor would bring something, or say why it cannot be continued. Gives
+/// the time that a poke then hands out.
+pub async fn is_behind(
+    db: &Db,
+    account: Uuid,
+    cursor: Option<&Cursor>,
+) -> Result<Option<Millis>, Error> {
+    let scopes = scope::seen_by(db.pool(), account).await?;
+    let is_up_to_date = cursor.is_some_and(|cursor| {
+        cursor.window.is_none()
+            && check_cursor(cursor, &scopes).is_ok()
+            && is_at_heads(cursor, &scopes)
+    });
+    match is_up_to_date {
+        true => Ok(None),
+        false => Ok(Some(server_time(db::now(db.pool()).await?))),
+    }
+}
+
 /// The time that an answer hands out: no transaction before it is still to be committed.
 fn server_time(now: Millis) -> Millis {
     now - limits::TIMESTAMP_LAG.as_millis() as Millis

@@ -4,6 +4,7 @@
 //! it. It never commits by itself, so it cannot forget to lock, nor commit half.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entity::Millis;
@@ -16,6 +17,7 @@ use super::scope::{self, ToLock};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::Error;
+use crate::poke::Commit;
 
 /// Something to do in one transaction.
 pub(crate) trait Work {
@@ -64,6 +66,24 @@ pub(crate) struct Held {
     pub scopes: HashMap<Uuid, Scope>,
     /// The database's clock, read under the locks: "now" for the whole transaction.
     pub now: Millis,
+    locked: Locked,
+}
+
+/// Every scope that a transaction has locked, with the head that it had then. Work takes `scopes`
+/// apart; this stays, to tell afterwards what moved.
+#[derive(Clone, Default)]
+struct Locked(Arc<Mutex<HashMap<Uuid, i64>>>);
+
+impl Locked {
+    fn add(&self, scopes: &HashMap<Uuid, Scope>) {
+        let heads = scopes.iter().map(|(id, scope)| (*id, scope.head));
+        // Nothing that holds it can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+    }
+
+    fn take(self) -> HashMap<Uuid, i64> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Held {
@@ -78,12 +98,15 @@ impl Held {
         if missing.is_empty() || !db::one_writer(tx) {
             return Ok(missing);
         }
-        self.scopes.extend(scope::lock_found(tx, missing).await?);
+        let more = scope::lock_found(tx, missing).await?;
+        self.locked.add(&more);
+        self.scopes.extend(more);
         Ok(Vec::new())
     }
 }
 
-/// Does the work under the locks of its scopes. An error means that nothing was written.
+/// Does the work under the locks of its scopes, and has those told whom it concerns. An error means
+/// that nothing was written.
 pub(crate) async fn run<W: Work>(
     db: &Db,
     account: Uuid,
@@ -95,9 +118,12 @@ pub(crate) async fn run<W: Work>(
             tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
         }
         match timeout(limits::TRANSACTION, once(db, account, &scopes, work)).await {
-            Ok(Ok(Step::Done(done))) => return Ok(done),
-            Ok(Ok(Step::Lock(more))) => scopes.found.extend(more),
-            Ok(Ok(Step::Again)) => {}
+            Ok(Ok((Step::Done(done), commit))) => {
+                db.announcer().committed_best_effort(commit);
+                return Ok(done);
+            }
+            Ok(Ok((Step::Lock(more), _))) => scopes.found.extend(more),
+            Ok(Ok((Step::Again, _))) => {}
             Ok(Err(Failure::Database(error))) if db::is_busy(&error) => {
                 tracing::debug!(%error, attempt, "a transaction will be tried again");
             }
@@ -115,14 +141,16 @@ async fn once<W: Work>(
     account: Uuid,
     scopes: &ToLock,
     work: &W,
-) -> Result<Step<W::Done>, Failure> {
+) -> Result<(Step<W::Done>, Commit), Failure> {
     let tx = db.begin_write().await?;
-    let locked = scope::lock(&tx, account, scopes).await?;
+    let scopes = scope::lock(&tx, account, scopes).await?;
     let now = db::now(&tx).await?;
-    let step = work.attempt(&tx, Held { scopes: locked, now }).await?;
+    let locked = Locked::default();
+    locked.add(&scopes);
+    let step = work.attempt(&tx, Held { scopes, now, locked: locked.clone() }).await?;
     match step {
         Step::Done(_) => tx.commit().await?,
         _ => tx.rollback().await?,
     }
-    Ok(step)
+    Ok((step, Commit { account, heads: locked.take(), now }))
 }

@@ -11,6 +11,7 @@ mod process;
 mod redis;
 mod s3;
 pub mod sigv4;
+mod socket;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -33,6 +34,7 @@ pub use older::Older;
 pub use process::{Finished, Process};
 pub use redis::Redis;
 pub use s3::S3;
+pub use socket::{Heard, Socket};
 
 /// Defines a test that runs on both databases.
 #[macro_export]
@@ -103,6 +105,13 @@ impl TestDatabase {
     }
 }
 
+impl TestDatabase {
+    /// The same database, for another server. It is gone with the first.
+    pub fn again(&self) -> TestDatabase {
+        TestDatabase { url: self.url.clone(), backend: self.backend, _folder: None }
+    }
+}
+
 /// A migrated SQLite file, made once a run: copying is quicker than migrating.
 async fn sqlite_template() -> PathBuf {
     static TEMPLATE: tokio::sync::OnceCell<(tempfile::TempDir, PathBuf)> =
@@ -152,6 +161,11 @@ impl App {
         let db = Db::connect(&database.url).await.expect("the database opens");
         let client = client();
         App { database, url, client, files, db, stop: Some(stop), server: Some(server) }
+    }
+
+    /// Another instance on the same database.
+    pub async fn beside(&self, arguments: &[&str]) -> App {
+        App::on(self.database.again(), arguments).await
     }
 
     /// The test's own connections to the database.
