@@ -131,6 +131,7 @@ async fn connect(database: &DatabaseConfig) -> Result<Db, String> {
 
 async fn serve(config: Config) -> Outcome {
     config.check()?;
+    raise_file_limit();
     let listen = config.listen;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let app = App::new(config).await.map_err(sentence)?;
@@ -141,6 +142,16 @@ async fn serve(config: Config) -> Outcome {
     tracing::info!("listening on http://{address}");
     app.run(listener, stop).await.map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each socket takes a file descriptor, and the soft limit is made for programs that have few.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// Waits for SIGTERM or SIGINT, from when this is called: one that comes during the start is kept.

@@ -30,6 +30,7 @@ mod g16_nobody_elses_rows;
 mod g17_whole_answers;
 mod http;
 mod import;
+mod lifecycle;
 mod migrations;
 mod playground;
 mod pokes;
