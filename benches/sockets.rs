@@ -1,0 +1,124 @@
+//! What an idle subscription takes in the server's memory, and how long a poke takes.
+//!
+//! The server is the release binary in a process of its own, on SQLite; 10,000 subscriptions of 500
+//! accounts, 20 each, on one instance. Its memory is what the system says it holds (VmRSS), so it
+//! includes what the allocator keeps.
+
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use cairn::config::limits;
+use futures_util::{StreamExt, stream};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value as Json, json};
+use support::{Process, Socket, ask, client};
+
+const SOCKETS: usize = 10_000;
+const ACCOUNTS: usize = SOCKETS / limits::SOCKETS_PER_ACCOUNT;
+/// Sockets that are opened at once.
+const AT_ONCE: usize = 64;
+/// How long the server is left alone before its memory is read: longer than a ping takes to come round.
+const REST: Duration = Duration::from_secs(40);
+/// Commits whose pokes are waited for.
+const POKES: usize = 30;
+
+#[tokio::main]
+async fn main() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("may be raised");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (process, url) = Process::serve_in(folder.path(), &[("RUST_LOG", "warn")]).await;
+    let tokens: Vec<String> =
+        stream::iter(0..ACCOUNTS).map(|number| log_in(&url, number)).buffered(8).collect().await;
+    // Everything that is made once is there.
+    warm_up(&url, &tokens[0]).await;
+    let before = memory(process.id());
+    let started = Instant::now();
+    let mut sockets: Vec<Socket> = stream::iter(0..SOCKETS)
+        .map(|number| subscribed(&url, &tokens[number % ACCOUNTS]))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let opening = started.elapsed();
+    // Somebody has to read: otherwise no ping is answered.
+    let idle = sockets.iter_mut().map(|socket| tokio::time::timeout(REST, socket.next()));
+    let heard = futures_util::future::join_all(idle).await;
+    assert!(heard.iter().all(Result::is_err), "nothing happens");
+    let after = memory(process.id());
+    println!("{SOCKETS} idle subscriptions of {ACCOUNTS} accounts, opened in {opening:.1?}");
+    println!("memory before: {:.1} MB", before as f64 / 1e6);
+    println!("memory after:  {:.1} MB", after as f64 / 1e6);
+    println!("for each:      {:.1} KB", (after - before) as f64 / SOCKETS as f64 / 1e3);
+    let mut times = poke_times(&url, &tokens[0], &mut sockets).await;
+    times.sort_unstable();
+    println!(
+        "from sending a commit to the last poke of its account's {} sockets: {:.1?} (median of {POKES})",
+        limits::SOCKETS_PER_ACCOUNT,
+        times[times.len() / 2]
+    );
+    process.terminate();
+    let started = Instant::now();
+    drop(sockets);
+    let (status, log) = process.ended().await;
+    println!("stopped in {:.1?}: {status}", started.elapsed());
+    assert!(status.success(), "{log}");
+}
+
+async fn log_in(url: &str, number: usize) -> String {
+    let client = client();
+    let input = json!({ "email": format!("{number}@example.org"), "password": "correct horse" });
+    for request in ["register(input: $input) { id }", "login(input: $input) { token }"] {
+        let document = format!("mutation($input: UserInput!) {{ {request} }}");
+        let answer = ask(&client, url, None, &document, json!({ "input": input })).await;
+        if let Some(token) = answer["data"]["login"]["token"].as_str() {
+            return token.to_owned();
+        }
+        assert!(answer["errors"].is_null(), "{answer}");
+    }
+    panic!("no token");
+}
+
+async fn subscribed(url: &str, token: &str) -> Socket {
+    let mut socket = Socket::connect(url, token).await;
+    socket.subscribe("pokes", None).await;
+    socket.poke().await;
+    socket
+}
+
+async fn warm_up(url: &str, token: &str) {
+    for _ in 0..AT_ONCE {
+        drop(subscribed(url, token).await);
+        // Its place must be free again.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn poke_times(url: &str, token: &str, sockets: &mut [Socket]) -> Vec<Duration> {
+    let client = client();
+    let mut times = Vec::new();
+    for number in 0..POKES {
+        // The last poke must be a second ago: otherwise this one waits.
+        tokio::time::sleep(limits::POKE_EVERY * 2).await;
+        let input =
+            json!({ "name": format!("Trip {number}"), "startDate": "2026-01-01T00:00:00Z" });
+        let create = "mutation($input: TripInput!) { createTrip(input: $input) { id } }";
+        let started = Instant::now();
+        let answer: Json = ask(&client, url, Some(token), create, json!({ "input": input })).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        let of_account = sockets.iter_mut().step_by(ACCOUNTS);
+        futures_util::future::join_all(of_account.map(Socket::poke)).await;
+        times.push(started.elapsed());
+    }
+    times
+}
+
+/// Bytes that a process holds.
+fn memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+    let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+    kib * 1024
+}
