@@ -19,7 +19,6 @@ use crate::files::Files;
 use crate::graphql::{self, Services};
 use crate::http::{self, Sockets};
 use crate::poke::{Announcer, Pokes};
-use crate::redis::Redis;
 use crate::sync::cursor::Sealer;
 use crate::sync::{file, gc, store};
 use crate::throttle::Throttle;
@@ -61,13 +60,8 @@ impl App {
         let epoch = epoch(&db).await?;
         let cursor_key = setting(&db, CURSOR_KEY, random).await?;
         let files = open_files(&db, &config.files).await?;
-        let redis = match &config.redis_url {
-            Some(url) => Some(
-                Redis::open(url, epoch)
-                    .map_err(|problem| Error::new(Code::Unavailable, problem))?,
-            ),
-            None => None,
-        };
+        let unusable = |problem| Error::new(Code::Unavailable, problem);
+        let redis = config.redis.open(epoch).map_err(unusable)?;
         let session = Duration::from_secs(u64::from(config.token_days) * 86_400);
         let auth = Auth::new(db.clone(), Signer::new(secret.as_bytes()), session);
         let pokes = Pokes::new(&db, news, auth.clone(), redis);

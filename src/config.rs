@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
+use uuid::Uuid;
 
+use crate::redis::{self, Redis};
 use crate::sync::Strategy;
 use crate::sync::policy::Policy;
 
@@ -94,6 +96,21 @@ impl FilesConfig {
     }
 }
 
+/// What instances share besides the database.
+#[derive(Clone, Debug, Args)]
+pub struct RedisConfig {
+    /// What the instances of one database share: redis://…, or redis+cluster://… with some nodes.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+}
+
+impl RedisConfig {
+    /// Redis, if there is to be one. The error is a sentence for the operator.
+    pub fn open(&self, epoch: Uuid) -> Result<Option<Redis>, String> {
+        self.redis_url.as_deref().map(|url| Redis::open(url, epoch)).transpose()
+    }
+}
+
 /// What the server needs.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
@@ -107,9 +124,8 @@ pub struct Config {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:4000")]
     pub listen: SocketAddr,
 
-    /// What the instances of one database share: redis://…, or redis+cluster://… with some nodes.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    pub redis_url: Option<String>,
+    #[command(flatten)]
+    pub redis: RedisConfig,
 
     /// Signs the tokens; at least 32 bytes. Without it, development uses a secret of the database.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
@@ -194,8 +210,8 @@ impl Config {
             return Err(format!("PUBLIC_URL: {url:?} must be http(s)://host, without a path"));
         }
         self.policy()?;
-        if let Some(url) = &self.redis_url {
-            crate::redis::check_url(url)?;
+        if let Some(url) = &self.redis.redis_url {
+            redis::check_url(url)?;
         }
         match (&self.jwt_secret, self.env) {
             (None, Env::Production) => Err("JWT_SECRET must be set in production".into()),
@@ -393,7 +409,7 @@ pub mod limits {
     /// Bytes of a message on a socket: a document and a cursor.
     pub const SOCKET_MESSAGE: usize = DOCUMENT + CURSOR + 64 * 1024;
     /// Bytes that are read from a socket at once. Each idle socket holds that much.
-    pub const SOCKET_READ: usize = 2_048;
+    pub const SOCKET_READ: usize = 1_024;
     /// Characters of a subscription's id.
     pub const SUBSCRIPTION_ID: usize = 128;
     /// Waiting for connection_init.

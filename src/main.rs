@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cairn::app::{self, App};
-use cairn::config::{Config, DatabaseConfig, FilesConfig};
+use cairn::config::{Config, DatabaseConfig, FilesConfig, RedisConfig};
 use cairn::db::Db;
 use cairn::error::Error;
 use cairn::graphql;
@@ -51,6 +51,8 @@ enum Command {
     Restore {
         #[command(flatten)]
         database: DatabaseConfig,
+        #[command(flatten)]
+        redis: RedisConfig,
         /// Trip, Memory, MediaItem, GPXTrack, Tag, TagCategory or BucketListItem.
         kind: String,
         id: Uuid,
@@ -106,7 +108,9 @@ async fn main() -> ExitCode {
         Some(Command::Gc { retained, files }) => collect(&retained, &files).await,
         Some(Command::Arrive(arguments)) => commands::arrive::run(arguments).await,
         Some(Command::Check(retained)) => verify(&retained).await,
-        Some(Command::Restore { database, kind, id }) => restore(&database, &kind, id).await,
+        Some(Command::Restore { database, redis, kind, id }) => {
+            commands::telling(&database, &redis, async |db| restore(&db, &kind, id).await).await
+        }
         Some(Command::Account(action)) => commands::account::run(action).await,
         Some(Command::Import(arguments)) => commands::import::run(arguments).await,
         Some(Command::NewEpoch(database)) => renew_epoch(&database).await,
@@ -204,9 +208,9 @@ async fn verify(retained: &Retained) -> Outcome {
     }
 }
 
-async fn restore(database: &DatabaseConfig, kind: &str, id: Uuid) -> Outcome {
+async fn restore(db: &Db, kind: &str, id: Uuid) -> Outcome {
     let kind = EntityType::from_name(kind).ok_or_else(|| format!("there is no kind {kind}"))?;
-    let version = restore::restore(&connect(database).await?, kind, id).await.map_err(sentence)?;
+    let version = restore::restore(db, kind, id).await.map_err(sentence)?;
     println!("{} {id} is back, at version {version}", kind.name());
     Ok(ExitCode::SUCCESS)
 }

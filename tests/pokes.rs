@@ -644,3 +644,33 @@ async fn three_servers_tell_what_any_of_them_commits() {
         assert_eq!(socket.closed().await, 4401);
     }
 }
+
+/// The operator's commands are processes of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commands_do_is_told_by_redis_too() {
+    let mut redis = Redis::start();
+    let app = App::start_with(Backend::Postgres, &["--redis-url", &redis.url]).await;
+    listening(&redis, 1).await;
+    let url = redis.url.clone();
+    let settings = [("DATABASE_URL", &*app.database.url), ("REDIS_URL", &*url)];
+    let ada = app.device_of("ada").await;
+    let trip = ada.trip("Alps").await;
+    assert_eq!(ada.push_one(delete("Trip", trip, 1)).await, "ok 2");
+    let mut socket = Socket::of(&app.url, &ada).await;
+    let id = trip.to_string();
+    let restored = Process::run(&["restore", "Trip", &id], &settings, "").await;
+    assert!(restored.status.success(), "{restored:?}");
+    socket.poke().await;
+    let started = Instant::now();
+    let reset = ["account", "reset-password", "ada@example.org"];
+    let reset = Process::run(&reset, &settings, "another horse\n").await;
+    assert!(reset.status.success(), "{reset:?}");
+    assert_eq!(socket.closed().await, 4401);
+    assert!(started.elapsed() < limits::SESSION_CHECK, "it was told, and not found out");
+    // A Redis that is not there keeps no command from its work.
+    redis.kill();
+    let reset = ["account", "reset-password", "ada@example.org"];
+    let reset = Process::run(&reset, &settings, "correct horse\n").await;
+    assert!(reset.status.success(), "{reset:?}");
+    app.finish().await;
+}

@@ -6,14 +6,15 @@ use std::process::ExitCode;
 
 use cairn::app;
 use cairn::auth::{Account, Hasher, accounts};
-use cairn::config::{DatabaseConfig, FilesConfig};
+use cairn::config::{DatabaseConfig, FilesConfig, RedisConfig};
+use cairn::db::Db;
 use cairn::kinds::rfc3339;
 use cairn::sync::erase::erase;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::connect_migrated;
+use super::{connect_migrated, telling};
 use crate::{Outcome, connect, sentence};
 
 #[derive(Subcommand)]
@@ -37,6 +38,8 @@ pub enum Action {
         database: DatabaseConfig,
         #[command(flatten)]
         files: Box<FilesConfig>,
+        #[command(flatten)]
+        redis: RedisConfig,
         /// The address that the account logs in with.
         email: String,
         /// Needed: there is no way back.
@@ -49,6 +52,8 @@ pub enum Action {
 pub struct Subject {
     #[command(flatten)]
     database: DatabaseConfig,
+    #[command(flatten)]
+    redis: RedisConfig,
     /// The address that the account logs in with.
     email: String,
     /// Make up a password and print it, instead of reading one.
@@ -66,8 +71,8 @@ pub async fn run(action: Action) -> Outcome {
         Action::List { database, json } => list(&database, json).await,
         Action::Create(subject) => create(subject).await,
         Action::ResetPassword(subject) => reset_password(subject).await,
-        Action::Delete { database, files, email, yes } => {
-            delete(&database, &files, &email, yes).await
+        Action::Delete { database, files, redis, email, yes } => {
+            telling(&database, &redis, async |db| delete(&db, &files, &email, yes).await).await
         }
     }
 }
@@ -113,7 +118,8 @@ fn as_json(account: &Account) -> String {
 }
 
 async fn create(subject: Subject) -> Outcome {
-    let Subject { database, email, generate } = subject;
+    // Nobody has to be told of an account that nobody uses yet.
+    let Subject { database, redis: _, email, generate } = subject;
     let password = password(generate)?;
     let db = connect_migrated(&database).await?;
     let account = accounts::create(&db, &Hasher::default(), &email, password.clone())
@@ -127,27 +133,28 @@ async fn create(subject: Subject) -> Outcome {
 }
 
 async fn reset_password(subject: Subject) -> Outcome {
-    let Subject { database, email, generate } = subject;
+    let Subject { database, redis, email, generate } = subject;
     let password = password(generate)?;
-    let db = connect(&database).await?;
-    let account = accounts::reset_password(&db, &Hasher::default(), &email, password.clone())
-        .await
-        .map_err(sentence)?;
-    println!("{} has a new password, and is logged in nowhere", account.email);
-    if generate {
-        println!("the password is {password}");
-    }
-    Ok(ExitCode::SUCCESS)
+    telling(&database, &redis, async |db| {
+        let account = accounts::reset_password(&db, &Hasher::default(), &email, password.clone())
+            .await
+            .map_err(sentence)?;
+        println!("{} has a new password, and is logged in nowhere", account.email);
+        if generate {
+            println!("the password is {password}");
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
 }
 
-async fn delete(database: &DatabaseConfig, files: &FilesConfig, email: &str, yes: bool) -> Outcome {
-    let db = connect(database).await?;
-    let account = accounts::find(&db, email).await.map_err(sentence)?;
+async fn delete(db: &Db, files: &FilesConfig, email: &str, yes: bool) -> Outcome {
+    let account = accounts::find(db, email).await.map_err(sentence)?;
     if !yes {
         return Err(format!("this erases {email} for good; say --yes"));
     }
-    let files = app::open_files(&db, files).await.map_err(sentence)?;
-    erase(&db, &files, account.id).await.map_err(sentence)?;
+    let files = app::open_files(db, files).await.map_err(sentence)?;
+    erase(db, &files, account.id).await.map_err(sentence)?;
     println!("{email} is gone");
     Ok(ExitCode::SUCCESS)
 }

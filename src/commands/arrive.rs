@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cairn::app;
-use cairn::config::{DatabaseConfig, FilesConfig};
+use cairn::config::{DatabaseConfig, FilesConfig, RedisConfig};
+use cairn::db::Db;
 use cairn::files::{Files, Key};
 use cairn::sync::file;
 use clap::Args;
 use uuid::Uuid;
 
-use crate::{Outcome, connect, sentence};
+use super::telling;
+use crate::{Outcome, sentence};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -18,6 +20,8 @@ pub struct Arguments {
     database: DatabaseConfig,
     #[command(flatten)]
     files: Box<FilesConfig>,
+    #[command(flatten)]
+    redis: RedisConfig,
     /// A folder of files to put into the store first: `<account id>/<name>`. What is there already
     /// with as many bytes is left alone.
     #[arg(long)]
@@ -25,9 +29,12 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Outcome {
-    let Arguments { database, files: config, from } = arguments;
-    let db = connect(&database).await?;
-    let files = app::open_files(&db, &config).await.map_err(sentence)?;
+    let Arguments { database, files: config, redis, from } = arguments;
+    telling(&database, &redis, async |db| arrive(&db, &config, from).await).await
+}
+
+async fn arrive(db: &Db, config: &FilesConfig, from: Option<PathBuf>) -> Outcome {
+    let files = app::open_files(db, config).await.map_err(sentence)?;
     let mut failed = 0;
     if let Some(folder) = from {
         let (mut put, mut known) = (0, 0);
@@ -43,7 +50,7 @@ pub async fn run(arguments: Arguments) -> Outcome {
         }
         println!("put {put} files into the store, {known} were there, {failed} failed");
     }
-    let (there, missing) = file::arrive_all(&db, &files, false).await.map_err(sentence)?;
+    let (there, missing) = file::arrive_all(db, &files, false).await.map_err(sentence)?;
     println!("{there} rows have their files now, {missing} still wait");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -34,6 +34,14 @@ pub struct Pokes {
     sessions: sessions::Watch,
 }
 
+/// For a command: tells the instances what it commits. It has no subscribers of its own.
+pub fn tell_others(db: &Db, news: News, redis: Redis) -> Running {
+    let mut tasks = JoinSet::new();
+    let crier = crier::Crier::new(db.clone(), news, Arc::new(Hub::default()), Some(redis));
+    crier.run(&mut tasks);
+    Running { announcer: db.announcer().clone(), tasks }
+}
+
 /// The running tasks. They end when this is dropped.
 pub struct Running {
     announcer: Announcer,

@@ -137,7 +137,8 @@ enum End {
 async fn serve(context: Context, socket: WebSocket) {
     let started = Instant::now();
     let mut line = Line { socket, heard: started };
-    let (user, end) = match greet(&context, &mut line).await {
+    // What is over soon does not take room for as long as the socket is there.
+    let (user, end) = match Box::pin(greet(&context, &mut line)).await {
         Ok(Greeted { caller, seat, until }) => {
             (Some(caller.account), talk(&context, &mut line, caller, seat, until).await)
         }
@@ -146,7 +147,7 @@ async fn serve(context: Context, socket: WebSocket) {
     let seconds = started.elapsed().as_secs();
     let user = user.map(tracing::field::display);
     tracing::info!(user, seconds, ?end, "socket ended");
-    line.close(end).await;
+    Box::pin(line.close(end)).await;
 }
 
 /// Who a socket is of.
@@ -212,7 +213,9 @@ async fn talk(
     loop {
         let done = tokio::select! {
             text = line.read() => match text {
-                Ok(text) => hear(context, line, caller, &seat, &mut running, &text).await,
+                Ok(text) => {
+                    Box::pin(hear(context, line, caller, &seat, &mut running, &text)).await
+                }
                 Err(end) => Err(end),
             },
             (id, answer) = running.next() => match answer {
