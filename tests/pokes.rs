@@ -194,6 +194,11 @@ here_and_there! {
         let clash = editor.push_one(edit("Cabin")).await;
         assert_eq!(clash, "conflict OPEN VERSION_MISMATCH");
         told(&mut members).await;
+        // And the one who decides it.
+        let open = send(&ada, "{ getConflicts(status: OPEN) { id } }", json!({})).await;
+        let conflict = open["getConflicts"][0]["id"].as_str().expect("a conflict");
+        ada.resolve(conflict, "FIRST_WRITE_WINS").await;
+        told(&mut members).await;
         // Points on the way change no row.
         let point = json!({ "latitude": 46.5, "longitude": 8.5, "timestamp": "2026-01-01T10:00:00.000Z" });
         let add = "mutation($trip: ID!, $points: [RoutePointInput!]!) {
@@ -207,7 +212,7 @@ here_and_there! {
         told(&mut members).await;
         ada.upload("hut.jpg", "image/jpeg", "bytes").await;
         told(&mut members).await;
-        assert_eq!(editor.push_one(delete("Memory", memory, 2)).await, "ok 3");
+        assert_eq!(editor.push_one(delete("Memory", memory, 3)).await, "ok 4");
         told(&mut members).await;
         // Nobody who is not in it was told of any of this.
         assert_eq!(removed.count().await, 0);

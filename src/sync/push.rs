@@ -174,7 +174,8 @@ impl Work for Batch {
             let opened: Vec<Uuid> = plan.conflicts.iter().map(|conflict| conflict.id).collect();
             // Read again: the heads have moved.
             let scopes = locked.into_iter().chain(plan.new_scopes.iter().copied());
-            let held = Held { scopes: scope::lock_found(tx, scopes).await?, now };
+            let scopes = scope::lock_found(tx, scopes).await?;
+            let held = Held { scopes, now, locked: held.locked };
             let strategy_of = |c: &Conflict| self.policy.of_type(c.conflict_type, c.key.0);
             match resolve::by_policy(tx, self.sender, held, &opened, strategy_of).await? {
                 Step::Done(more) => unread.extend(more),

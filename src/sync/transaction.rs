@@ -66,19 +66,21 @@ pub(crate) struct Held {
     pub scopes: HashMap<Uuid, Scope>,
     /// The database's clock, read under the locks: "now" for the whole transaction.
     pub now: Millis,
-    locked: Locked,
+    pub locked: Locked,
 }
 
 /// Every scope that a transaction has locked, with the head that it had then. Work takes `scopes`
 /// apart; this stays, to tell afterwards what moved.
 #[derive(Clone, Default)]
-struct Locked(Arc<Mutex<HashMap<Uuid, i64>>>);
+pub(crate) struct Locked(Arc<Mutex<HashMap<Uuid, i64>>>);
 
 impl Locked {
     fn add(&self, scopes: &HashMap<Uuid, Scope>) {
-        let heads = scopes.iter().map(|(id, scope)| (*id, scope.head));
         // Nothing that holds it can panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, scope) in scopes {
+            heads.entry(*id).or_insert(scope.head);
+        }
     }
 
     fn take(self) -> HashMap<Uuid, i64> {
