@@ -21,7 +21,7 @@ use super::{merge, push, scope, store};
 use crate::config::limits;
 use crate::db::Db;
 use crate::error::{Code, Error};
-use crate::kinds::{EntityType, Home, Kind, Value};
+use crate::kinds::{Content, EntityType, Home, Kind, Value};
 
 /// Which conflicts to show.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +242,7 @@ pub async fn details(db: &Db, account: Uuid, conflicts: &[Conflict]) -> Result<D
     let ids: Vec<Uuid> = conflicts.iter().map(|conflict| conflict.key.1).collect();
     let oldest = conflicts.iter().map(|conflict| conflict.remote_version).min().unwrap_or(0);
     world.revisions = store::revisions(db, &ids, oldest).await?;
+    world.forget_elsewhere(conflicts);
 
     let mut details = Details { undone, ..Details::default() };
     for conflict in conflicts {
@@ -337,24 +338,24 @@ fn choices(world: &World, conflict: &Conflict) -> Choices {
     let is_owner = role == Some(Role::Owner);
     let edits = conflict.remote.keys().any(|name| kind.find(name).is_some());
     let is_live = row.is_some_and(Row::is_live);
-    let is_dead = |key: Key| world.rows.get(&key).is_none_or(|row| !row.is_live());
-    let parents = |content: &BTreeMap<usize, Value>| {
-        let parents = kind.parents().filter(|(at, _)| !kind.fields[*at].nullable);
-        let parents: Vec<Key> =
-            parents.filter_map(|(at, of)| Some((of, content.get(&at)?.as_id()?))).collect();
-        parents
-    };
-    let content = match row {
-        Some(row) => row.content.values.iter().cloned().enumerate().collect(),
-        None => recall(conflict.key.0, &conflict.remote),
-    };
-    let lies_dead = parents(&content).into_iter().any(is_dead);
     let waits = conflict.conflict_type == ConflictType::Dependency;
     // Only the owner brings a trip back.
     let trip = (EntityType::Trip, conflict.scope);
     let trip_is_dead = world.rows.get(&trip).is_some_and(|row| !row.is_live());
     let may_restore = is_owner || !trip_is_dead;
     let device_deletes = conflict.remote.contains_key("deletedAt");
+    // The row that a wish makes, or the one beside it. None: none, or one that cannot be.
+    let made = |wish: Wish| {
+        let (content, may_lie_dead) = match (wish, case.row) {
+            (Wish::Live(values), Some(row)) => (merge::with(&row.content, &values), true),
+            (Wish::Live(values), None) => (resolution::made(&case, values).ok()?, true),
+            // For a copy alone nothing comes back.
+            (Wish::Copy(content), _) => (content, waits && may_restore),
+            (Wish::Keep | Wish::Delete, _) => return None,
+        };
+        let has_place = has_place(world, &content, case.row, may_lie_dead);
+        ((kind.check)(&content).is_ok() && has_place).then_some(content)
+    };
     let is_possible = |strategy: Strategy| match strategy {
         Strategy::FirstWriteWins => true,
         Strategy::Manual => is_live || may_restore || waits,
@@ -364,17 +365,44 @@ fn choices(world: &World, conflict: &Conflict) -> Choices {
         Strategy::LastWriteWins | Strategy::FieldMerge => {
             edits && (may_restore || (is_live && !waits))
         }
-        Strategy::KeepBoth => row.is_some() && edits && (!lies_dead || waits && may_restore),
+        Strategy::KeepBoth => row.is_some() && edits,
     };
-    let strategies = Strategy::ALL.iter().copied().filter(|strategy| is_possible(*strategy));
-    let merged = match resolution::wish(&case, Strategy::FieldMerge) {
-        Wish::Live(values) if edits => match case.row {
-            Some(row) => Some(merge::with(&row.content, &values)),
-            None => resolution::made(&case, values).ok(),
-        },
-        _ => None,
+    let is_valid = |strategy: Strategy| {
+        let wished = match strategy {
+            // By hand anything can be made.
+            Strategy::Manual => return true,
+            // Which side is the later one is found out when it is done: merging has to be possible.
+            Strategy::LastWriteWins => Strategy::FieldMerge,
+            strategy => strategy,
+        };
+        match resolution::wish(&case, wished) {
+            Wish::Keep | Wish::Delete => true,
+            wish => made(wish).is_some(),
+        }
     };
+    let strategies = Strategy::ALL.iter().copied();
+    let strategies = strategies.filter(|strategy| is_possible(*strategy) && is_valid(*strategy));
+    let merged = made(resolution::wish(&case, Strategy::FieldMerge)).filter(|_| edits);
     Choices { strategies: strategies.collect(), merged: merged.map(|content| content.to_json()) }
+}
+
+/// Whether the rows that content hangs on are there, and lie together. A link that may be absent and
+/// was there before is no hindrance.
+fn has_place(world: &World, content: &Content, row: Option<&Row>, may_lie_dead: bool) -> bool {
+    let kind = content.kind.kind();
+    let mut scopes = HashSet::new();
+    for (field, parent) in kind.parents() {
+        let value = &content.values[field];
+        let Some(id) = value.as_id() else { continue };
+        let is_new = row.is_none_or(|row| row.content.values[field] != *value);
+        let is_needed = is_new || !kind.fields[field].nullable;
+        match world.rows.get(&(parent, id)) {
+            Some(parent) if parent.is_live() || may_lie_dead => drop(scopes.insert(parent.scope)),
+            _ if is_needed => return false,
+            _ => {}
+        }
+    }
+    scopes.len() <= 1
 }
 
 // ── History ──────────────────────────────────────────────────────────────────────────────────

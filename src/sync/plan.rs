@@ -46,6 +46,8 @@ pub struct World {
     pub told: HashMap<Uuid, usize>,
     /// The edits of conflicts that are to be decided, in the order in which they came.
     pub stories: HashMap<Uuid, Vec<Edit>>,
+    /// How often decisions about these conflicts were undone.
+    pub undone: HashMap<Uuid, usize>,
     /// Of the ids that the batch wants to create scopes for: those that are scopes already.
     pub taken: HashSet<Uuid>,
     /// Of the accounts whose deleted rows the batch refers to, those that are or were in a trip with
@@ -85,6 +87,7 @@ impl World {
             open: HashMap::new(),
             told: HashMap::new(),
             stories: HashMap::new(),
+            undone: HashMap::new(),
             taken: HashSet::new(),
             acquainted: HashSet::new(),
             carriers: HashMap::new(),
@@ -658,7 +661,7 @@ impl Planner {
                     }
                     Outcome::Copy(content) => {
                         did = Did::Copied;
-                        let copy = copy_id(id);
+                        let copy = copy_id(id, 0);
                         let original = self.world.rows.get(&key).map(|row| &row.content);
                         let content = labelled_as_copy(content, original);
                         if self.check(&content).is_err() {
@@ -1283,11 +1286,20 @@ impl Planner {
             remote_version: change.base_version,
             local: row.map(Row::to_json).unwrap_or_default(),
             remote: edit_json(change),
-            base: base.content.as_ref().map(Content::to_json),
+            base: base.content.as_ref().filter(|_| self.lay_here(key, base)).map(Content::to_json),
             fields: fields.iter().map(|field| kind.fields[*field].name.clone()).collect(),
             at: self.world.now,
             resolution: None,
         }
+    }
+
+    /// Whether a row lay where it lies now at the version that an edit started from. Who sees it here
+    /// may not have seen it there.
+    fn lay_here(&self, key: Key, base: &Base) -> bool {
+        let here = self.world.rows.get(&key).map(|row| row.scope);
+        let revisions = self.world.revisions.get(&key).into_iter().flatten();
+        let mut since = revisions.filter(|revision| revision.version > base.version);
+        since.all(|revision| revision.scope.is_none() || revision.scope == here)
     }
 
     fn open(
@@ -1407,8 +1419,13 @@ impl Planner {
         // Delivered again, even if nothing changed: a device that lost learns what stands.
         self.touch(record.key);
         let row = self.world.rows.get(&record.key);
+        if let Some(scope) = row.map(|row| row.scope).filter(|scope| *scope != record.scope) {
+            // It moved with this, and its record with it.
+            self.nudged.insert(record.scope);
+            record.scope = scope;
+        }
         let mut effect = Effect::new(did, row.map_or(0, |row| row.version));
-        effect.copy = (did == Did::Copied).then(|| copy_id(record.id));
+        effect.copy = (did == Did::Copied).then(|| copy_id(record.id, 0));
         record.resolution = Some(Resolution {
             strategy,
             data: row.map(Row::to_json),
@@ -1537,9 +1554,10 @@ fn named_files(row: &Row) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The id of the copy that KEEP_BOTH makes: a retry makes no third.
-pub fn copy_id(conflict: Uuid) -> Uuid {
-    derive(&[b"copy", conflict.as_bytes()])
+/// The id of the copy that KEEP_BOTH makes: a retry makes no third. Once that was undone, the id is
+/// used up.
+fn copy_id(conflict: Uuid, undone: usize) -> Uuid {
+    derive(&[b"copy", conflict.as_bytes(), &undone.to_be_bytes()])
 }
 
 /// A copy says in its name where it came from.

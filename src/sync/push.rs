@@ -653,6 +653,9 @@ impl Loader<'_> {
     ) -> Result<(), DbErr> {
         let ids: Vec<Uuid> = conflicts.iter().map(|conflict| conflict.id).collect();
         self.world.stories = store::stories(self.tx, &ids).await?;
+        for undone in store::undone(self.tx, &ids).await? {
+            *self.world.undone.entry(undone.conflict).or_default() += 1;
+        }
         let mut keys: BTreeSet<Key> = conflicts.iter().map(|conflict| conflict.key).collect();
         let mut above = keys.clone();
         let mut names = BTreeSet::new();

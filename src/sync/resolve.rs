@@ -179,11 +179,12 @@ impl Work for Resolve<'_> {
         let (values, deletes) =
             manual.as_ref().map_or((&none, false), |manual| (manual.values(), manual.deletes()));
         let loaded = Load { sender: self.sender, seen: &seen, conflicts: &open, values, deletes };
-        let (world, locked, now) = match loaded.world(tx, held).await? {
+        let (mut world, locked, now) = match loaded.world(tx, held).await? {
             Step::Done(loaded) => loaded,
             Step::Lock(missing) => return Ok(Step::Lock(missing)),
             Step::Again => return Ok(Step::Again),
         };
+        world.forget_elsewhere(&open);
         let plan = plan_resolutions(world, decisions).map_err(|unresolved| {
             of_several(unresolved.refusal.into(), unresolved.conflict, self.alone)
         })?;
@@ -309,11 +310,12 @@ pub(super) async fn by_policy(
     let conflicts: Vec<Conflict> = named.iter().map(|(conflict, _)| conflict.clone()).collect();
     let none = BTreeMap::new();
     let load = Load { sender, seen: &seen, conflicts: &conflicts, values: &none, deletes: false };
-    let (world, locked, now) = match load.world(tx, held).await? {
+    let (mut world, locked, now) = match load.world(tx, held).await? {
         Step::Done(loaded) => loaded,
         Step::Lock(missing) => return Ok(Step::Lock(missing)),
         Step::Again => return Ok(Step::Again),
     };
+    world.forget_elsewhere(&conflicts);
     let mut decisions: Vec<Resolving> = named
         .iter()
         .map(|(conflict, strategy)| Resolving {

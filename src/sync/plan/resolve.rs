@@ -45,6 +45,23 @@ pub fn plan_undo(world: World, conflict: Conflict) -> Result<Plan, Refusal> {
     Ok(planner.finish())
 }
 
+impl World {
+    /// Forgets what rows of conflicts were where not everyone can look whose edits are in them: they
+    /// started from nothing that lay there, and are not to be told of it by what comes out.
+    pub fn forget_elsewhere(&mut self, conflicts: &[Conflict]) {
+        let (caller, memberships) = (self.sender.account, &self.memberships);
+        for conflict in conflicts {
+            let Some(row) = self.rows.get(&conflict.key) else { continue };
+            let Some(revisions) = self.revisions.get_mut(&conflict.key) else { continue };
+            let mut story = self.stories.get(&conflict.id).into_iter().flatten();
+            let is_own = story.all(|edit| edit.account == caller);
+            let is_member = |id: &Uuid| memberships.get(id).is_some_and(|m| m.until.is_none());
+            let may_be_told = |id: &Uuid| *id == row.scope || (is_own && is_member(id));
+            revisions.retain(|revision| revision.scope.as_ref().is_none_or(may_be_told));
+        }
+    }
+}
+
 /// What a conflict depends on, of a world in which it is open.
 pub fn case<'a>(world: &'a World, conflict: &'a Conflict) -> Case<'a> {
     let key = conflict.key;
@@ -199,7 +216,7 @@ impl Planner {
         let is_buried = self.world.buried.contains(&conflict.key);
         let mut effect = Effect::new(Did::Made, 1);
         let key = match is_buried {
-            true => (conflict.key.0, copy_id(conflict.id)),
+            true => self.copy_key(conflict),
             false => conflict.key,
         };
         let mut restored = Vec::new();
@@ -214,7 +231,7 @@ impl Planner {
 
     /// Puts a copy beside the row, which stays as it is.
     fn copy(&mut self, conflict: &Conflict, content: Content) -> Result<Effect, Refusal> {
-        let key = (conflict.key.0, copy_id(conflict.id));
+        let key = self.copy_key(conflict);
         let original = self.world.rows.get(&conflict.key).cloned();
         let content = labelled_as_copy(content, original.as_ref().map(|row| &row.content));
         // It hangs where the row hangs, and carries what the row carries.
@@ -226,6 +243,11 @@ impl Planner {
         effect.copy = Some(key.1);
         effect.restored = named(&restored);
         Ok(effect)
+    }
+
+    fn copy_key(&self, conflict: &Conflict) -> Key {
+        let undone = self.world.undone.get(&conflict.id).copied().unwrap_or_default();
+        (conflict.key.0, copy_id(conflict.id, undone))
     }
 
     /// Creates a row out of a conflict's edit; what it hangs on comes back, if that `may_restore`.
@@ -524,15 +546,21 @@ impl Planner {
                 self.confirm(&conflict);
             }
         }
-        if let Some(copy) = effect.copy.map(|id| (key.0, id)) {
-            // A copy that someone went on with stays.
-            let row = self.world.rows.get(&copy);
-            if row.is_some_and(|row| row.is_live() && row.version == 1) {
-                self.delete(copy, now);
-            }
+        if let Some(copy) = effect.copy.map(|id| (key.0, id))
+            && self.is_untouched(copy)
+        {
+            self.delete(copy, now);
         }
         self.reopen(conflict, resolution);
         Ok(())
+    }
+
+    /// Whether a copy can be taken away: it is the caller's to delete, and nobody went on with it.
+    fn is_untouched(&self, copy: Key) -> bool {
+        let Some(row) = self.world.rows.get(&copy) else { return false };
+        let may_change = matches!(self.sight(row), Sight::Member(Role::Editor | Role::Owner));
+        let may_delete = may_change && self.must_own(copy, "delete").is_ok();
+        may_delete && row.is_live() && row.version == 1 && self.below(copy).is_empty()
     }
 
     /// Gives the fields that a resolution changed the values that they had before, unless someone
