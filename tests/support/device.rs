@@ -1,6 +1,6 @@
 //! A device: it pushes, pulls, and keeps what it was given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn::kinds;
 use serde_json::{Map, Value as Json, json};
@@ -422,10 +422,42 @@ impl<'a> Device<'a> {
 
     /// The open conflicts, newest first.
     pub async fn open_conflicts(&self) -> Vec<Json> {
-        let query = format!("{{ getConflicts(status: OPEN, limit: 500) {CONFLICT} }}");
+        self.conflicts("status: OPEN").await
+    }
+
+    /// The conflicts that these arguments name, newest first.
+    pub async fn conflicts(&self, arguments: &str) -> Vec<Json> {
+        let query = format!("{{ getConflicts(limit: 500, {arguments}) {CONFLICT} }}");
         let answer = self.ask(&query, json!({})).await;
         assert!(answer["errors"].is_null(), "{answer}");
         answer["data"]["getConflicts"].as_array().expect("a list").clone()
+    }
+
+    /// What changed a row, newest first.
+    pub async fn history(&self, kind: &str, id: Uuid) -> Vec<Json> {
+        let query = "query($kind: EntityType!, $id: ID!) {
+            history(entityType: $kind, id: $id, limit: 500) {
+                version operation person { displayName } deviceId oldData newData } }";
+        let answer = self.ask(query, json!({ "kind": kind, "id": id })).await;
+        assert!(answer["errors"].is_null(), "{answer}");
+        answer["data"]["history"].as_array().expect("a list").clone()
+    }
+
+    /// Every text that the account can fetch: in its rows, in conflicts, and in the history of its
+    /// rows and of these.
+    pub async fn texts(&self, more: impl Iterator<Item = (&str, Uuid)>) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let rows = self.fresh_rows().await;
+        rows.values().for_each(|row| texts_in(row, &mut found));
+        let all = "since: \"2000-01-01T00:00:00.000Z\"";
+        self.conflicts(all).await.iter().for_each(|conflict| texts_in(conflict, &mut found));
+        let more = more.map(|(kind, id)| (kind.to_owned(), id.to_string()));
+        let keys: BTreeSet<(String, String)> = rows.into_keys().chain(more).collect();
+        for (kind, id) in keys {
+            let id = Uuid::try_parse(&id).expect("an id");
+            self.history(&kind, id).await.iter().for_each(|step| texts_in(step, &mut found));
+        }
+        found
     }
 
     /// Pushes one item that must become an open conflict, and gives its id.
@@ -460,6 +492,23 @@ impl<'a> Device<'a> {
         let id = Uuid::new_v4();
         assert_eq!(self.push_one(create("Tag", id, json!({ "name": name }))).await, "ok 1");
         id
+    }
+}
+
+/// Collects every text in JSON, and in the JSON that texts are.
+fn texts_in(json: &Json, found: &mut BTreeSet<String>) {
+    match json {
+        Json::String(text) => match serde_json::from_str::<Json>(text) {
+            Ok(inner @ (Json::Object(_) | Json::Array(_))) => texts_in(&inner, found),
+            _ => {
+                // A copy says where it came from.
+                let own = text.split(" (conflicting copy").next().unwrap_or_default();
+                found.extend([text.clone(), own.to_owned()]);
+            }
+        },
+        Json::Array(values) => values.iter().for_each(|value| texts_in(value, found)),
+        Json::Object(fields) => fields.values().for_each(|value| texts_in(value, found)),
+        _ => {}
     }
 }
 

@@ -369,13 +369,24 @@ pub fn property<S: proptest::strategy::Strategy>(
     prepare: impl AsyncFnOnce(&App),
     case: impl AsyncFn(&App, String, S::Value) -> Result<(), proptest::test_runner::TestCaseError>,
 ) {
+    property_with(backend, &[], inputs, prepare, case);
+}
+
+/// A property test on a server with these settings.
+pub fn property_with<S: proptest::strategy::Strategy>(
+    backend: Backend,
+    arguments: &[&str],
+    inputs: S,
+    prepare: impl AsyncFnOnce(&App),
+    case: impl AsyncFn(&App, String, S::Value) -> Result<(), proptest::test_runner::TestCaseError>,
+) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
     let app = runtime.block_on(async {
-        let app = App::start(backend).await;
+        let app = App::start_with(backend, arguments).await;
         prepare(&app).await;
         app
     });
