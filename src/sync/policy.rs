@@ -11,7 +11,7 @@ use super::{ConflictType, Strategy};
 use crate::kinds::EntityType;
 
 /// The rules that are recommended: what a device can tell by itself is decided, and texts that took
-/// someone an evening are for a person. `docs/inbox.md` says how it was measured.
+/// someone an evening are for a person. `docs/settings.md` says how it was measured.
 pub const RECOMMENDED: &str = "TagCategory = LAST_WRITE_WINS, Tag = LAST_WRITE_WINS, \
     BucketListItem = LAST_WRITE_WINS, Trip = LAST_WRITE_WINS, Memory = LAST_WRITE_WINS, \
     MediaItem = LAST_WRITE_WINS, GPXTrack = LAST_WRITE_WINS, \
