@@ -260,7 +260,10 @@ impl Planner {
         may_restore: bool,
         restored: &mut Vec<Key>,
     ) -> Result<(), Refusal> {
-        let content = self.without_strays(content, beside.as_ref());
+        let mut content = self.without_strays(content, beside.as_ref());
+        if !may_restore {
+            self.clear_dead_links(&mut content);
+        }
         self.check(&content)?;
         let is_without_place = matches!(
             self.place(key, content.clone(), beside.as_ref()),
@@ -293,6 +296,19 @@ impl Planner {
         };
         self.create(key, content, scope, &change);
         Ok(())
+    }
+
+    /// Clears the links to rows that are deleted, where links may be absent: as it was done to those
+    /// that lived when that happened.
+    fn clear_dead_links(&self, content: &mut Content) {
+        let kind = content.kind.kind();
+        for (field, parent) in kind.parents().filter(|(field, _)| kind.fields[*field].nullable) {
+            let id = content.values[field].as_id();
+            let is_live = |id| self.world.rows.get(&(parent, id)).is_some_and(Row::is_live);
+            if id.is_some_and(|id| !is_live(id)) {
+                content.values[field] = Value::Null;
+            }
+        }
     }
 
     /// Where content belongs; a deleted parent comes back with what had gone with it.
