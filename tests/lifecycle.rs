@@ -248,8 +248,13 @@ async fn a_server_takes_as_many_files_as_it_may() {
         .stderr(std::process::Stdio::null())
         .kill_on_drop(true);
     let server = shell.spawn().expect("it starts");
-    let limits = format!("/proc/{}/limits", server.id().expect("it runs"));
+    let [program, limits] =
+        ["exe", "limits"].map(|what| format!("/proc/{}/{what}", server.id().expect("it runs")));
     eventually("its limits are equal", async || {
+        // Before that it is still the shell.
+        if !std::fs::read_link(&program).is_ok_and(|program| program.ends_with("cairn")) {
+            return false;
+        }
         let limits = std::fs::read_to_string(&limits).expect("it runs");
         let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("files");
         let [soft, hard] = [3, 4].map(|at| line.split_whitespace().nth(at).expect("a number"));
