@@ -26,6 +26,7 @@ mod g12_overlapping_edits_are_kept;
 mod g13_attacks;
 mod g13_resolving_is_a_write;
 mod g14_delete_against_update;
+mod g14_every_order_converges;
 mod g15_clocks;
 mod g16_attempts;
 mod g16_nobody_elses_rows;

@@ -239,6 +239,11 @@ pub async fn details(db: &Db, account: Uuid, conflicts: &[Conflict]) -> Result<D
     let named = conflicts.iter().flat_map(|c| referred(c, world.rows.get(&c.key)));
     let named: BTreeSet<Key> = named.filter(|key| !world.rows.contains_key(key)).collect();
     read_rows(db, &mut world, &named).await?;
+    // And the trips that those lie in.
+    let elsewhere = world.rows.values().filter(|row| matches!(row.kind().home, Home::Parent(_)));
+    let trips = elsewhere.map(|row| (EntityType::Trip, row.scope));
+    let trips = trips.filter(|key| !world.rows.contains_key(key)).collect();
+    read_rows(db, &mut world, &trips).await?;
     let ids: Vec<Uuid> = conflicts.iter().map(|conflict| conflict.key.1).collect();
     let oldest = conflicts.iter().map(|conflict| conflict.remote_version).min().unwrap_or(0);
     world.revisions = store::revisions(db, &ids, oldest).await?;
@@ -386,20 +391,31 @@ fn choices(world: &World, conflict: &Conflict) -> Choices {
     Choices { strategies: strategies.collect(), merged: merged.map(|content| content.to_json()) }
 }
 
-/// Whether the rows that content hangs on are there, and lie together. A link that may be absent and
-/// was there before is no hindrance.
+/// Whether the rows that content hangs on are there, lie together, and are the caller's to hang
+/// something on, or to bring back. A link that may be absent and was there before is no hindrance.
 fn has_place(world: &World, content: &Content, row: Option<&Row>, may_lie_dead: bool) -> bool {
     let kind = content.kind.kind();
+    let is_open = |scope: Uuid| {
+        let trip = world.rows.get(&(EntityType::Trip, scope));
+        let needed = match trip.is_some_and(|trip| !trip.is_live()) {
+            true => Role::Owner,
+            false => Role::Editor,
+        };
+        let membership = world.memberships.get(&scope).filter(|member| member.until.is_none());
+        membership.is_some_and(|member| member.role >= needed)
+    };
     let mut scopes = HashSet::new();
     for (field, parent) in kind.parents() {
         let value = &content.values[field];
         let Some(id) = value.as_id() else { continue };
         let is_new = row.is_none_or(|row| row.content.values[field] != *value);
         let is_needed = is_new || !kind.fields[field].nullable;
-        match world.rows.get(&(parent, id)) {
-            Some(parent) if parent.is_live() || may_lie_dead => drop(scopes.insert(parent.scope)),
-            _ if is_needed => return false,
-            _ => {}
+        let parent = world.rows.get(&(parent, id)).filter(|row| row.is_live() || may_lie_dead);
+        match parent {
+            Some(parent) if is_new && !is_open(parent.scope) => return false,
+            Some(parent) => drop(scopes.insert(parent.scope)),
+            None if is_needed => return false,
+            None => {}
         }
     }
     scopes.len() <= 1

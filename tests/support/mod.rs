@@ -361,8 +361,9 @@ fn log() {
     });
 }
 
-/// Runs a property test on one server: 24 cases, or as many as PROPTEST_CASES says. Each case gets
-/// a name for its accounts.
+/// Runs a property test on one server: 24 cases that are the same each time, or as many others as
+/// PROPTEST_CASES says. A failure tells its seed; PROPTEST_RNG_SEED repeats it. Each case gets a name
+/// for its accounts.
 pub fn property<S: proptest::strategy::Strategy>(
     backend: Backend,
     inputs: S,
@@ -390,11 +391,15 @@ pub fn property_with<S: proptest::strategy::Strategy>(
         prepare(&app).await;
         app
     });
-    let given = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let cases = number("PROPTEST_CASES");
+    let hunt = || cases.map(|_| uuid::Uuid::new_v4().as_u64_pair().0);
+    let seed = number("PROPTEST_RNG_SEED").or_else(hunt).unwrap_or(0);
     let config = proptest::test_runner::Config {
-        cases: given.unwrap_or(24),
+        cases: cases.map_or(24, |cases| cases as u32),
         max_shrink_iters: 200,
         failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(seed),
         ..Default::default()
     };
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -403,7 +408,7 @@ pub fn property_with<S: proptest::strategy::Strategy>(
         runtime.block_on(case(&app, format!("user{number}"), input))
     });
     if let Err(failure) = result {
-        panic!("{failure}");
+        panic!("{failure}\nPROPTEST_RNG_SEED={seed} repeats it");
     }
     runtime.block_on(app.finish());
 }
