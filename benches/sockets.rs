@@ -18,8 +18,10 @@ use support::{Process, Socket, ask, client};
 
 const SOCKETS: usize = 10_000;
 const ACCOUNTS: usize = SOCKETS / limits::SOCKETS_PER_ACCOUNT;
-/// A line for each socket would be written, and kept by the test's support.
-const SETTINGS: [(&str, &str); 1] = [("RUST_LOG", "cairn=info,cairn::http=warn")];
+/// A line for each socket would be written, and kept by the test's support. All accounts are made from
+/// one address.
+const SETTINGS: [(&str, &str); 2] =
+    [("RUST_LOG", "cairn=info,cairn::http=warn"), ("ADDRESS_LIMIT", "0")];
 /// Sockets that are opened at once.
 const AT_ONCE: usize = 64;
 /// How long the server is left alone before its memory is read: longer than a ping takes to come round.

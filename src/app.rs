@@ -1,6 +1,7 @@
 //! Puts the parts together; owns start and graceful stop.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use sea_orm::{EntityTrait, IntoActiveModel, sea_query::OnConflict};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::admission::Admission;
 use crate::auth::{Auth, Signer};
 use crate::config::{Config, FilesConfig, limits};
 use crate::db::{self, Db, Errand};
@@ -21,7 +23,7 @@ use crate::http::{self, Sockets};
 use crate::poke::{Announcer, Pokes};
 use crate::sync::cursor::Sealer;
 use crate::sync::{file, gc, store};
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, Throttles};
 
 /// A server that is ready to run.
 pub struct App {
@@ -73,6 +75,16 @@ impl App {
             page_size: config.sync_batch_size.into(),
             policy: config.policy().map_err(Error::bad_input)?,
             quota: config.files.quota(),
+            throttles: Throttles {
+                passwords: Throttle::per_minute(config.password_limit),
+                logins_from: Throttle::per_minute(config.address_limit),
+                writes: Throttle::per_minute(config.write_limit),
+                writes_from: Throttle::per_minute(config.address_write_limit),
+            },
+            admission: Admission::new(
+                config.requests_at_once as usize,
+                config.requests_waiting as usize,
+            ),
             shares: Throttle::new(limits::SHARES, limits::SHARE_EVERY),
             max_skew: i64::from(config.max_clock_skew) * 1000,
         });
@@ -82,6 +94,11 @@ impl App {
 
     pub fn db(&self) -> &Db {
         &self.db
+    }
+
+    /// Who is worked for, and who waits.
+    pub fn admission(&self) -> &Admission {
+        &self.services.admission
     }
 
     /// Serves until `shutdown`, then finishes what is in flight.
@@ -103,7 +120,8 @@ impl App {
             self.config.files.grace(),
         ));
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let routes = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
             shutdown.await;
             tracing::info!("stopping: not ready any more");
             // Until all have noticed, and go elsewhere, everything is answered. Then the sockets go:

@@ -184,7 +184,37 @@ pub struct Config {
     #[arg(long, env = "SHUTDOWN_DELAY", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=300))]
     pub shutdown_delay: u32,
 
-    /// Seconds that a request may take.
+    /// Attempts a minute to log in, or to tell a password otherwise, for each account. 0: no limit.
+    #[arg(long, env = "PASSWORD_LIMIT", default_value_t = 20)]
+    pub password_limit: u32,
+
+    /// Logins and registrations a minute from one address. 0: no limit.
+    #[arg(long, env = "ADDRESS_LIMIT", default_value_t = 120)]
+    pub address_limit: u32,
+
+    /// Mutations a minute of one account. 0: no limit.
+    #[arg(long, env = "WRITE_LIMIT", default_value_t = 1200)]
+    pub write_limit: u32,
+
+    /// Mutations a minute from one address. 0: no limit.
+    #[arg(long, env = "ADDRESS_WRITE_LIMIT", default_value_t = 12000)]
+    pub address_write_limit: u32,
+
+    /// Take the client's address from the last entry of X-Forwarded-For: a proxy in front sets it.
+    #[arg(long, env = "TRUST_PROXY", value_parser = BoolishValueParser::new(), default_value = "false", num_args = 0..=1, default_missing_value = "true")]
+    pub trust_proxy: bool,
+
+    /// Requests that the database is asked to work on at once. The default is twice its connections,
+    /// so that none of those is idle between two requests.
+    #[arg(long, env = "REQUESTS_AT_ONCE", default_value_t = 2 * limits::DB_CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub requests_at_once: u32,
+
+    /// Requests that wait for their turn, before others are told to come back. The default is what is
+    /// worked off within a few seconds.
+    #[arg(long, env = "REQUESTS_WAITING", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub requests_waiting: u32,
+
+    /// Seconds that a request may take, once it is its turn.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub request_timeout: u32,
 }
@@ -284,6 +314,13 @@ pub mod limits {
     pub const PAGE: u32 = 1_000;
     /// Bytes of a request's body: a full batch of ordinary items is about 2 MB.
     pub const BODY: usize = 16 * 1024 * 1024;
+    /// How long a request waits for its turn before it is told to come back: clients give up after
+    /// some half a minute, and the work itself takes time, too.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+    /// The longest that someone is told to stay away for.
+    pub const COME_BACK: Duration = Duration::from_secs(60);
+    /// Bytes that the bodies of all requests may take together, unpacked: eight of the largest.
+    pub const BODIES: usize = 8 * BODY;
     /// Bytes of a GraphQL document. Rows belong into variables: parsing a literal costs ten times
     /// as much, and cannot be cut short.
     pub const DOCUMENT: usize = 64 * 1024;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use sea_orm::DbErr;
 use serde_json::Value as Json;
+use uuid::Uuid;
 
 /// What kind of error it is, for a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,11 @@ impl Error {
         }
     }
 
+    /// For whom there is no room at the moment.
+    pub fn overloaded(seconds: u64) -> Error {
+        Error { retry_after: Some(seconds), ..Error::unavailable() }
+    }
+
     pub fn unavailable() -> Error {
         Error::new(Code::Unavailable, "the server is too busy; try again in a moment")
     }
@@ -139,6 +145,11 @@ impl Error {
         tracing::error!(%cause, "internal error");
         Error::new(Code::Internal, "something went wrong on the server; it has been logged")
     }
+}
+
+/// 1 to 10 seconds: those who are turned away together are not to come back together.
+pub fn spread() -> u64 {
+    1 + Uuid::new_v4().as_u64_pair().0 % 10
 }
 
 impl From<DbErr> for Error {

@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md is the map. In short, arrows point one way: [`http`] → [`graphql`] → [`sync`] →
 //! the entities; [`kinds`] says what a row of each kind holds.
 
+pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod config;

@@ -36,6 +36,7 @@ mod import;
 mod inbox_queries;
 mod lifecycle;
 mod migrations;
+mod overload;
 mod playground;
 mod pokes;
 mod policies;

@@ -267,6 +267,11 @@ impl Auth {
         Ok(found)
     }
 
+    /// Whose token it is, if it is one of ours. Whether its session goes on is another question.
+    pub fn account_of(&self, token: &str) -> Option<Uuid> {
+        self.signer.verify(token).map(|caller| caller.account)
+    }
+
     pub async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
         Ok(entity::account::Entity::find_by_id(id).one(self.db.pool()).await?)
     }

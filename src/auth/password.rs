@@ -1,15 +1,18 @@
 //! Password hashes: argon2id with the parameters of OWASP's cheat sheet (19 MiB, two passes, one
-//! lane), which are the crate's default. A few at once, off the threads that serve.
+//! lane), which are the crate's default. As many at once as there are cores, off the threads that serve.
 //!
 //! Accounts that came from an older backend may bring a bcrypt hash, or argon2 with other
 //! parameters. Such a hash is good for a login, which replaces it. Until then a login takes as long
 //! as that hash takes, so its time may tell that the account exists and is an old one; accounts with
 //! our own hashes take the same time as unknown addresses.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params};
+use argon2::password_hash::{
+    Output, ParamsString, PasswordHash, PasswordVerifier, Salt, SaltString,
+};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -19,9 +22,15 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct Hasher {
     places: Arc<Semaphore>,
+    /// The memory that passwords are hashed in: one for each place, kept and used again. Given back
+    /// and asked for anew, each thread that ever hashes keeps 19 MiB of its own in the allocator.
+    memories: Arc<Mutex<Vec<Memory>>>,
     /// The hash of nobody's password: checked where there is no account, so that it takes as long.
     nobody: Arc<str>,
 }
+
+/// Empty until it is used for the first time.
+type Memory = Vec<Block>;
 
 /// What a password is to a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,25 +43,33 @@ pub enum Check {
 
 impl Default for Hasher {
     fn default() -> Hasher {
-        let nobody = hash(&Uuid::new_v4().to_string()).unwrap_or_default();
-        Hasher { places: Arc::new(Semaphore::new(limits::HASHES)), nobody: nobody.into() }
+        // More than there are cores would only take turns.
+        let places = available_parallelism().map_or(1, usize::from).min(limits::HASHES);
+        let mut memory = Memory::new();
+        let nobody = hash(&Uuid::new_v4().to_string(), &mut memory).unwrap_or_default();
+        Hasher {
+            places: Arc::new(Semaphore::new(places)),
+            memories: Arc::new(Mutex::new(vec![memory])),
+            nobody: nobody.into(),
+        }
     }
 }
 
 impl Hasher {
     /// The PHC string of a password.
     pub async fn hash(&self, password: String) -> Result<String, Error> {
-        self.work(move || hash(&password)).await?.ok_or_else(|| Error::internal("argon2 failed"))
+        let hashed = self.work(move |memory| hash(&password, memory)).await?;
+        hashed.ok_or_else(|| Error::internal("argon2 failed"))
     }
 
     /// Whether the password is the one of the hash. None: there is no account, and it never is.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<Check, Error> {
         let known = hash.filter(|hash| check_hash(hash).is_ok());
         let nobody = self.nobody.clone();
-        self.work(move || match &known {
-            Some(hash) => verify(&password, hash),
+        self.work(move |memory| match &known {
+            Some(hash) => verify(&password, hash, memory),
             None => {
-                verify(&password, &nobody);
+                verify(&password, &nobody, memory);
                 Check::Wrong
             }
         })
@@ -61,11 +78,14 @@ impl Hasher {
 
     async fn work<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let place = self.places.clone().acquire_owned().await.map_err(Error::internal)?;
+        let memories = self.memories.clone();
         tokio::task::spawn_blocking(move || {
-            let result = work();
+            let mut memory = lock(&memories).pop().unwrap_or_default();
+            let result = work(&mut memory);
+            lock(&memories).push(memory);
             drop(place);
             result
         })
@@ -74,13 +94,37 @@ impl Hasher {
     }
 }
 
-fn hash(password: &str) -> Option<String> {
-    // 16 random bytes, as RFC 9106 recommends for a salt.
-    let salt = SaltString::encode_b64(Uuid::new_v4().as_bytes()).ok()?;
-    Some(Argon2::default().hash_password(password.as_bytes(), &salt).ok()?.to_string())
+fn lock(memories: &Mutex<Vec<Memory>>) -> MutexGuard<'_, Vec<Memory>> {
+    memories.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn verify(password: &str, hash: &str) -> Check {
+fn hash(password: &str, memory: &mut Memory) -> Option<String> {
+    // 16 random bytes, as RFC 9106 recommends for a salt.
+    let salt = SaltString::encode_b64(Uuid::new_v4().as_bytes()).ok()?;
+    let hash = output(password, salt.as_salt(), Params::DEFAULT_OUTPUT_LEN, memory)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::default().ident(),
+        version: Some(Version::default().into()),
+        params: ParamsString::try_from(&Params::default()).ok()?,
+        salt: Some(salt.as_salt()),
+        hash: Some(hash),
+    };
+    Some(hash.to_string())
+}
+
+/// Argon2 with our own parameters.
+fn output(password: &str, salt: Salt<'_>, length: usize, memory: &mut Memory) -> Option<Output> {
+    memory.resize(Params::DEFAULT.block_count(), Block::default());
+    let mut buffer = [0; Salt::MAX_LENGTH];
+    let salt = salt.decode_b64(&mut buffer).ok()?;
+    Output::init_with(length, |out| {
+        let argon2 = Argon2::default();
+        Ok(argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, memory)?)
+    })
+    .ok()
+}
+
+fn verify(password: &str, hash: &str, memory: &mut Memory) -> Check {
     if is_bcrypt(hash) {
         let read = bcrypt_reads(password);
         return match bcrypt::verify(read, hash) {
@@ -92,16 +136,25 @@ fn verify(password: &str, hash: &str) -> Check {
         };
     }
     let Ok(parsed) = PasswordHash::new(hash) else { return Check::Wrong };
-    if Argon2::default().verify_password(password.as_bytes(), &parsed).is_err() {
-        return Check::Wrong;
+    if is_ours(&parsed) {
+        let (Some(salt), Some(expected)) = (parsed.salt, parsed.hash) else { return Check::Wrong };
+        // Outputs are compared in a time that tells nothing.
+        let right = output(password, salt, expected.len(), memory) == Some(expected);
+        return if right { Check::Right } else { Check::Wrong };
     }
-    let ours = parsed.algorithm == Algorithm::default().ident()
-        && Params::try_from(&parsed).is_ok_and(|params| {
-            let ours = Params::default();
-            (params.m_cost(), params.t_cost(), params.p_cost())
-                == (ours.m_cost(), ours.t_cost(), ours.p_cost())
-        });
-    if ours { Check::Right } else { Check::Outdated }
+    // In memory of its own: it may ask for more, and does so once.
+    match Argon2::default().verify_password(password.as_bytes(), &parsed) {
+        Ok(()) => Check::Outdated,
+        Err(_) => Check::Wrong,
+    }
+}
+
+/// Whether it was made as we make hashes.
+fn is_ours(hash: &PasswordHash<'_>) -> bool {
+    let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+    hash.algorithm == Algorithm::default().ident()
+        && hash.version == Some(Version::default().into())
+        && Params::try_from(hash).is_ok_and(|params| costs(&params) == costs(&Params::DEFAULT))
 }
 
 /// The part of a password that the original bcrypt reads: up to the first NUL, where its strings
@@ -162,6 +215,10 @@ mod tests {
 
     use super::*;
 
+    fn verify(password: &str, hash: &str) -> Check {
+        super::verify(password, hash, &mut Memory::new())
+    }
+
     fn bcrypt(password: &[u8]) -> String {
         ::bcrypt::hash_with_salt(password, 4, [7; 16]).expect("hashed").to_string()
     }
@@ -200,10 +257,19 @@ mod tests {
 
     #[test]
     fn our_own_hashes_stay_and_others_of_argon2_are_replaced() {
-        let ours = hash("correct horse").expect("hashed");
+        let mut memory = Memory::new();
+        let ours = hash("correct horse", &mut memory).expect("hashed");
         assert_eq!(check_hash(&ours), Ok(()));
         assert_eq!(verify("correct horse", &ours), Check::Right);
         assert_eq!(verify("wrong horse", &ours), Check::Wrong);
+        // Used memory is as good as new, and another program comes to the same.
+        let again = hash("correct horse", &mut memory).expect("hashed");
+        for hash in [&ours, &again] {
+            assert_eq!(super::verify("correct horse", hash, &mut memory), Check::Right);
+            assert_eq!(super::verify("wrong horse", hash, &mut memory), Check::Wrong);
+            let parsed = PasswordHash::new(hash).expect("well-formed");
+            assert_eq!(Argon2::default().verify_password(b"correct horse", &parsed), Ok(()));
+        }
         let salt = SaltString::encode_b64(&[7; 16]).expect("a salt");
         for algorithm in [Algorithm::Argon2i, Algorithm::Argon2d, Algorithm::Argon2id] {
             let params = Params::new(64, 1, 2, None).expect("parameters");
@@ -218,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_no_hash_or_costs_too_much_is_refused() {
         let good = bcrypt(b"x");
-        let ours = hash("x").expect("hashed");
+        let ours = hash("x", &mut Memory::new()).expect("hashed");
         for bad in [
             "",
             "x",

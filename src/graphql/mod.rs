@@ -13,12 +13,14 @@ mod sharing;
 mod track;
 mod types;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use async_graphql::{Context, ErrorExtensions, ID, MergedObject, Object, Result, Schema};
 use uuid::Uuid;
 
-use crate::auth::{Auth, Caller};
+use crate::admission::Admission;
+use crate::auth::{Auth, Caller, normalized_email};
 use crate::config::{Config, limits};
 use crate::db::Db;
 use crate::error::{Code, Error};
@@ -33,7 +35,7 @@ use crate::sync::policy::Policy;
 use crate::sync::pull;
 use crate::sync::push::{self, Batch};
 use crate::sync::{Sender, Strategy};
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, Throttles};
 use conflicts::ConflictResult;
 use input::BulkSyncInput;
 use page::EnhancedSyncResponse;
@@ -59,10 +61,19 @@ pub struct Services {
     pub quota: u64,
     /// How often someone may look for a person to share with.
     pub shares: Throttle,
+    pub throttles: Throttles,
+    /// Whoever asks the database for something new takes a place here. Requests by POST and GET have one
+    /// while they are executed.
+    pub admission: Admission,
 }
 
 /// How the client reaches this server, for URLs that it is given: `http://host:port`.
 pub struct BaseUrl(pub String);
+
+/// The client's address, as far as limits go by it. Of an IPv6 address only the network counts: a
+/// household has 2⁶⁴ of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
 
 /// Builds the API over its services.
 pub fn api(services: Arc<Services>, config: &Config) -> Api {
@@ -115,6 +126,12 @@ impl From<Error> for async_graphql::Error {
 
 fn services<'a>(ctx: &Context<'a>) -> Result<&'a Arc<Services>> {
     ctx.data::<Arc<Services>>().map_err(|error| public(Error::internal(error.message)))
+}
+
+/// Where the request comes from.
+fn client(ctx: &Context<'_>) -> IpAddr {
+    // Sockets carry subscriptions only, and need none.
+    ctx.data_opt::<ClientAddress>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0)
 }
 
 /// Who asks. Everything but a few fields needs a token.
@@ -239,12 +256,19 @@ impl SyncMutation {
     /// Makes an account. Needs no token, and gives none: log in next.
     async fn register(&self, ctx: &Context<'_>, input: UserInput) -> Result<User> {
         let UserInput { email, password } = input;
+        services(ctx)?.throttles.logins_from.check(&client(ctx))?;
         Ok(services(ctx)?.auth.register(&email, password).await?.into())
     }
 
     /// Gives a token. Needs none.
     async fn login(&self, ctx: &Context<'_>, input: UserInput) -> Result<AuthResponse> {
         let UserInput { email, password } = input;
+        let throttles = &services(ctx)?.throttles;
+        throttles.logins_from.check(&client(ctx))?;
+        // Known or not: how often it may be tried tells nothing. What is no address is nobody's.
+        if let Ok(email) = normalized_email(&email) {
+            throttles.passwords.check(&email)?;
+        }
         let (token, account) = services(ctx)?.auth.login(&email, password).await?;
         Ok(AuthResponse { token, user: account.into() })
     }
@@ -275,6 +299,7 @@ impl SyncMutation {
         #[graphql(desc = "8 to 256 characters.")] new_password: String,
     ) -> Result<AuthResponse> {
         let caller = caller(ctx)?;
+        services(ctx)?.throttles.passwords.check(&caller.account.to_string())?;
         let auth = &services(ctx)?.auth;
         let (token, account) = auth.change_password(caller, current_password, new_password).await?;
         Ok(AuthResponse { token, user: account.into() })
@@ -295,6 +320,7 @@ impl SyncMutation {
     async fn delete_account(&self, ctx: &Context<'_>, password: String) -> Result<bool> {
         let services = services(ctx)?;
         let account = caller(ctx)?.account;
+        services.throttles.passwords.check(&account.to_string())?;
         services.auth.check_password_of(account, password).await?;
         erase(&services.db, &services.files, account).await?;
         Ok(true)

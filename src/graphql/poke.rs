@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::types::DateTime;
 use super::{caller, public, services};
+use crate::admission::Requester;
 use crate::config::limits;
 use crate::error::{Code, Error};
 use crate::sync::pull;
@@ -48,7 +49,9 @@ impl Subscription {
             Err(error) if error.code == Code::ResyncRequired => None,
             opened => opened?,
         };
+        let place = services.admission.enter(Requester::Account(account)).await?;
         let at_once = pull::is_behind(&services.db, account, cursor.as_ref()).await?;
+        drop(place);
         let not_before = at_once.map(|_| Instant::now() + limits::POKE_EVERY);
         let later = stream::unfold((marks, not_before), async |(mut marks, not_before)| {
             // An error: the socket is gone.

@@ -116,7 +116,7 @@ impl SharingMutation {
         let trip = uuid(ctx, "tripId", &trip_id)?;
         let services = services(ctx)?;
         // Counted before anything is looked up: this is how one would find out who has an account.
-        services.shares.check(by)?;
+        services.shares.check(&by)?;
         let by = By::Account(by);
         // Who may not share learns nothing of addresses.
         share::may_grant(&services.db, by, trip).await?;

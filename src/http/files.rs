@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::range::{Wanted, wanted};
 use super::{Context, graphql};
+use crate::admission::Requester;
 use crate::config::limits;
 use crate::error::{Code, Error};
 use crate::files::disk::{Action, Disk, Signed};
@@ -146,6 +147,8 @@ async fn may_upload<'a>(
     }
     let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let services = &context.services;
+    let _place =
+        services.admission.enter(Requester::Account(key.account())).await.map_err(unavailable)?;
     let room = file::room(&services.db, &key, services.quota).await.map_err(unavailable)?;
     let most = room.min(limits::FILE_BYTES);
     if length.is_some_and(|length: u64| length > most) {

@@ -20,17 +20,20 @@ use serde_json::json as json_value;
 use tower_http::timeout::TimeoutError;
 use tracing::Instrument;
 
+use super::budget::Exhausted;
 use super::{Context, LoggedUser, base_url, document, json, socket};
+use crate::admission::{Place, Requester};
 use crate::auth::Caller;
 use crate::config::limits;
-use crate::error::{Code, Error};
-use crate::graphql::BaseUrl;
+use crate::error::{self, Code, Error};
+use crate::graphql::{BaseUrl, ClientAddress, Services};
 
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
 
 pub async fn post(
     State(context): State<Context>,
+    address: ClientAddress,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -51,12 +54,19 @@ pub async fn post(
         let error = Error::bad_input("the body is no GraphQL request: send one JSON object");
         return refusal(media, StatusCode::BAD_REQUEST, error);
     }
-    match serde_json::from_slice::<Request>(&body) {
+    // What waits are bytes: read as a request they take several times as much.
+    let place = match enter(&context, address, &headers).await {
+        Ok(place) => place,
+        Err(error) => return refusal(media, request_error(media), error),
+    };
+    let request = serde_json::from_slice::<Request>(&body);
+    drop(body);
+    match request {
         Ok(request) if request.query.is_empty() => {
             let error = Error::bad_input("the body is no GraphQL request: give `query`");
             refusal(media, StatusCode::BAD_REQUEST, error)
         }
-        Ok(request) => execute(context, headers, media, request, false).await,
+        Ok(request) => execute(context, place, address, headers, media, request, false).await,
         Err(error) => {
             let message = format!("the body is no GraphQL request: {error}");
             refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message))
@@ -64,13 +74,27 @@ pub async fn post(
     }
 }
 
+/// Waits for a place. Who asks is told by the token alone: whether its session goes on, the database
+/// knows.
+async fn enter(
+    context: &Context,
+    address: ClientAddress,
+    headers: &HeaderMap,
+) -> Result<Place, Error> {
+    let Services { auth, admission, .. } = &*context.services;
+    let account = bearer(headers).and_then(|token| auth.account_of(token));
+    admission.enter(account.map_or(Requester::Address(address.0), Requester::Account)).await
+}
+
 /// Why a body could not be read.
-fn unread(rejection: &BytesRejection) -> (StatusCode, Error) {
+pub(super) fn unread(rejection: &BytesRejection) -> (StatusCode, Error) {
     let mut causes =
         std::iter::successors(Some(rejection as &dyn StdError), |&error| error.source());
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message = format!("a request may have {} bytes; send the batch in parts", limits::BODY);
         (StatusCode::PAYLOAD_TOO_LARGE, Error::new(Code::Limit, message))
+    } else if causes.clone().any(|cause| cause.is::<Exhausted>()) {
+        (StatusCode::SERVICE_UNAVAILABLE, Error::overloaded(error::spread()))
     } else if causes.any(|cause| cause.is::<TimeoutError>()) {
         (StatusCode::REQUEST_TIMEOUT, Error::bad_input("the body of the request stopped coming"))
     } else {
@@ -90,6 +114,7 @@ pub struct Parameters {
 
 pub async fn get(
     State(context): State<Context>,
+    address: ClientAddress,
     headers: HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -108,11 +133,17 @@ pub async fn get(
     };
     let mut request = Request::new(query).variables(variables.unwrap_or_default());
     request.operation_name = operation_name.filter(|name| !name.is_empty());
-    execute(context, headers, media, request, true).await
+    let place = match enter(&context, address, &headers).await {
+        Ok(place) => place,
+        Err(error) => return refusal(media, request_error(media), error),
+    };
+    execute(context, place, address, headers, media, request, true).await
 }
 
 async fn execute(
     context: Context,
+    place: Place,
+    address: ClientAddress,
     headers: HeaderMap,
     media: &'static str,
     mut request: Request,
@@ -131,12 +162,19 @@ async fn execute(
     }
     let timeout = context.timeout;
     let base = base_url(context.public_url.as_deref(), &headers, context.listen);
-    let request = request.data(BaseUrl(base));
+    let request = request.data(BaseUrl(base)).data(address);
+    let is_write = matches!(operation, Some(OperationType::Mutation));
     let work = async move {
+        let _place = place;
         let caller: Option<Caller> = match bearer(&headers) {
             Some(token) => context.services.auth.authenticate(token).await?,
             None => None,
         };
+        if let (Some(caller), true) = (caller, is_write) {
+            let throttles = &context.services.throttles;
+            throttles.writes.check(&caller.account)?;
+            throttles.writes_from.check(&address.0)?;
+        }
         Ok::<_, Error>((caller, context.api.execute(request.data(caller)).await))
     };
     // In a task of its own: a client that goes away does not tear a transaction off half-way, at
@@ -174,21 +212,25 @@ fn answered(media: &'static str, mut answer: Answer) -> Response {
     let executed = answer.errors.iter().any(|error| !error.path.is_empty())
         || answer.errors.is_empty()
         || answer.data != Value::Null;
-    let unavailable = answer.errors.iter().any(|error| has_code(error, Code::Unavailable));
-    let retry_after = answer.errors.iter().find_map(retry_after);
-    let status = match executed {
-        true => StatusCode::OK,
-        false => request_error(media),
+    let has = |code| answer.errors.iter().any(|error| has_code(error, code));
+    let unavailable = has(Code::Unavailable);
+    let status = if unavailable {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if has(Code::RateLimited) && answer.data == Value::Null {
+        StatusCode::TOO_MANY_REQUESTS
+    } else if executed {
+        StatusCode::OK
+    } else {
+        request_error(media)
     };
+    let retry_after = answer.errors.iter().find_map(retry_after);
     // Serializing what was made of JSON cannot fail.
     let body = serde_json::to_vec(&answer).unwrap_or_default();
     let mut response = Response::new(body.into());
-    *response.status_mut() = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { status };
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    if unavailable {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    } else if let Some(seconds) = retry_after {
+    if let Some(seconds) = retry_after.or(unavailable.then_some(1)) {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
@@ -225,14 +267,21 @@ fn request_error(media: &'static str) -> StatusCode {
 
 /// An answer without data.
 pub(super) fn refusal(media: &'static str, status: StatusCode, error: Error) -> Response {
-    let unavailable = error.code == Code::Unavailable;
-    let status = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { status };
+    let (status, retry_after) = match error.code {
+        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error.retry_after.or(Some(1))),
+        Code::RateLimited => (StatusCode::TOO_MANY_REQUESTS, error.retry_after),
+        _ => (status, error.retry_after),
+    };
+    let mut extensions = json_value!({ "code": error.code.name() });
+    if let Some(seconds) = retry_after {
+        extensions["retryAfter"] = seconds.into();
+    }
     let body = json_value!({
-        "errors": [{ "message": error.message, "extensions": { "code": error.code.name() } }]
+        "errors": [{ "message": error.message, "extensions": extensions }]
     });
     let mut response = json(status, media, body);
-    if unavailable {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

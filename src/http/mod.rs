@@ -1,5 +1,7 @@
 //! The server's HTTP side: router, limits, health.
 
+mod address;
+mod budget;
 mod console;
 mod document;
 mod files;
@@ -32,6 +34,7 @@ use crate::config::{Config, limits};
 use crate::db;
 use crate::graphql::{Api, Services};
 
+use budget::Budget;
 pub use socket::Sockets;
 
 /// What handlers need.
@@ -43,6 +46,8 @@ struct Context {
     public_url: Option<Arc<str>>,
     listen: SocketAddr,
     sockets: Sockets,
+    /// Whether the proxy in front is asked for whom it speaks.
+    trust_proxy: bool,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,9 +62,11 @@ pub fn router(api: Api, services: Arc<Services>, sockets: Sockets, config: &Conf
         public_url: config.files.public_url.as_deref().map(Arc::from),
         listen: config.listen,
         sockets,
+        trust_proxy: config.trust_proxy,
     };
+    let bodies = middleware::from_fn_with_state(Budget::new(limits::BODIES), budget::count);
     let mut router = Router::new()
-        .route("/graphql", get(graphql::get).post(graphql::post))
+        .route("/graphql", get(graphql::get).post(graphql::post).layer(bodies))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready));
     if config.playground {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use cairn::admission::Admission;
 use cairn::config::{Config, FilesConfig};
 use cairn::db::Db;
 use cairn::files::Files;
@@ -135,9 +136,16 @@ pub struct App {
     pub client: reqwest::Client,
     /// Where it keeps files.
     pub files: tempfile::TempDir,
+    /// Who is worked for, and who waits.
+    pub admission: Admission,
     db: Db,
-    stop: Option<oneshot::Sender<()>>,
-    server: Option<JoinHandle<std::io::Result<()>>>,
+    server: Option<Server>,
+}
+
+/// What stops when it is told to, or when this is dropped.
+struct Server {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
 }
 
 /// What the checks take for remembered; tests that clean up say less.
@@ -157,10 +165,10 @@ impl App {
     /// On a database that is there already.
     pub async fn on(database: TestDatabase, arguments: &[&str]) -> App {
         let files = tempfile::tempdir().expect("a temporary folder");
-        let (url, stop, server) = serve(&database, files.path(), arguments).await;
+        let (url, admission, server) = serve(&database, files.path(), arguments).await;
         let db = Db::connect(&database.url).await.expect("the database opens");
         let client = client();
-        App { database, url, client, files, db, stop: Some(stop), server: Some(server) }
+        App { database, url, client, files, admission, db, server: Some(server) }
     }
 
     /// Another instance on the same database.
@@ -249,16 +257,16 @@ impl App {
     /// Stops the server, and starts it again on the same database.
     pub async fn restart(&mut self) {
         self.stop_server().await;
-        let (url, stop, server) = serve(&self.database, self.files.path(), &[]).await;
+        let (url, admission, server) = serve(&self.database, self.files.path(), &[]).await;
         self.url = url;
-        self.stop = Some(stop);
+        self.admission = admission;
         self.server = Some(server);
     }
 
     async fn stop_server(&mut self) {
-        drop(self.stop.take());
-        if let Some(server) = self.server.take() {
-            server.await.expect("the server does not panic").expect("the server stops");
+        if let Some(Server { stop, task }) = self.server.take() {
+            drop(stop);
+            task.await.expect("the server does not panic").expect("the server stops");
         }
     }
 
@@ -324,7 +332,7 @@ async fn serve(
     database: &TestDatabase,
     files: &Path,
     arguments: &[&str],
-) -> (String, oneshot::Sender<()>, JoinHandle<std::io::Result<()>>) {
+) -> (String, Admission, Server) {
     #[derive(Parser)]
     struct Arguments {
         #[command(flatten)]
@@ -333,18 +341,23 @@ async fn serve(
     log();
     let files = files.to_str().expect("a folder's name is text");
     let fixed = ["cairn", "--database-url", &database.url, "--files-dir", files, "--no-migrate"];
-    let all = fixed.iter().chain(arguments).copied();
+    // Tests come from one address, and do in a second what people do in a day.
+    let limits = ["--password-limit", "--address-limit", "--write-limit", "--address-write-limit"];
+    let unlimited = limits.into_iter().filter(|limit| !arguments.contains(limit));
+    let unlimited = unlimited.flat_map(|limit| [limit, "0"]);
+    let all = fixed.into_iter().chain(unlimited).chain(arguments.iter().copied());
     let config = Arguments::try_parse_from(all).expect("good settings").config;
     config.check().expect("good settings");
     let app = cairn::app::App::new(config).await.expect("the app starts");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let admission = app.admission().clone();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(app.run(listener, async {
+    let task = tokio::spawn(app.run(listener, async {
         // Dropping the sender stops, too.
         let _ = stopped.await;
     }));
-    (url, stop, server)
+    (url, admission, Server { stop, task })
 }
 
 /// Shows the server's log when RUST_LOG asks for it.

@@ -28,10 +28,11 @@ use self::protocol::{Close, Incoming};
 use self::subscriptions::Subscriptions;
 use super::graphql::{JSON, complete, refusal};
 use super::{Context, document};
+use crate::admission::Requester;
 use crate::auth::Caller;
 use crate::config::limits;
 use crate::error::{Code, Error};
-use crate::graphql::Marks;
+use crate::graphql::{Marks, Services};
 use crate::poke::{Hub, Seat};
 
 /// What the sockets of this instance share.
@@ -182,13 +183,15 @@ async fn greet(context: &Context, line: &mut Line) -> Result<Greeted, End> {
             }
         }
     };
-    let auth = &context.services.auth;
+    let Services { auth, admission, .. } = &*context.services;
     let named = token.and_then(|token| auth.read(&token));
     let (caller, good_for) = named.ok_or(End::Closed(Close::FORBIDDEN))?;
     // First the seat, then the question: a session that ends from here on ends the socket.
     let seat = sockets.hub.seat(caller).ok_or(End::Closed(Close::TOO_MANY_SOCKETS))?;
+    let place = admission.enter(Requester::Account(caller.account)).await;
+    let place = place.map_err(|_| End::Closed(Close::UNAVAILABLE))?;
     match auth.is_alive(caller).await {
-        Ok(true) => {}
+        Ok(true) => drop(place),
         Ok(false) => return Err(End::Closed(Close::FORBIDDEN)),
         Err(_) => return Err(End::Closed(Close::UNAVAILABLE)),
     }
