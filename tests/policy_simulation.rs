@@ -7,41 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
-use crate::support::{App, Backend, Device, create, update};
-
-/// SplitMix64: the same story for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n.max(1) as u64) as usize
-    }
-
-    fn percent(&mut self, n: u64) -> bool {
-        self.roll() % 100 < n
-    }
-
-    fn id(&mut self) -> Uuid {
-        Uuid::from_u64_pair(self.roll(), self.roll())
-    }
-
-    /// One of these, the first half as often as all others: what is recent is edited most.
-    fn recent(&mut self, n: usize) -> usize {
-        let mut at = 0;
-        while at + 1 < n && self.percent(60) {
-            at += 1;
-        }
-        at
-    }
-}
+use crate::support::{App, Backend, Device, Dice, create, update};
 
 /// What people do, with how often of a hundred times.
 #[derive(Clone, Copy, Debug, PartialEq)]

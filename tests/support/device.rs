@@ -15,8 +15,39 @@ pub struct Device<'a> {
     pub token: String,
     pub id: Uuid,
     pub cursor: Option<String>,
-    /// What it was given, by kind and id.
-    pub rows: BTreeMap<(String, String), Json>,
+    pub rows: Rows,
+}
+
+/// What a device was given, by kind and id.
+pub type Rows = BTreeMap<(String, String), Json>;
+
+/// Applies a page: deletions, then rows kind by kind. Parents must be there first. Returns how many
+/// entries it held.
+pub fn apply(rows: &mut Rows, page: &Json) -> usize {
+    let mut count = 0;
+    for kind in kinds::all() {
+        for id in page["deleted"][kind.list].as_array().expect("a list") {
+            let id = id.as_str().expect("an id").to_owned();
+            rows.remove(&(kind.name().to_owned(), id));
+            count += 1;
+        }
+    }
+    for kind in kinds::all() {
+        for row in page[kind.list].as_array().expect("a list") {
+            for parent in parents(kind.name(), row) {
+                assert!(
+                    rows.contains_key(&parent),
+                    "{} {} came before its parent {parent:?}",
+                    kind.name(),
+                    row["id"]
+                );
+            }
+            let id = row["id"].as_str().expect("an id").to_owned();
+            rows.insert((kind.name().to_owned(), id), row.clone());
+            count += 1;
+        }
+    }
+    count
 }
 
 /// The answer to a batch.
@@ -28,6 +59,22 @@ pub struct Pushed {
 }
 
 impl Pushed {
+    /// Reads the answer to this batch: every item must be in it once.
+    pub fn read(answer: &Json, input: &Json) -> Pushed {
+        let pushed = &answer["data"]["bulkSync"];
+        let list = |name: &str| pushed[name].as_array().expect("a list").clone();
+        let all = Pushed {
+            successful: list("successful"),
+            conflicts: list("conflicts"),
+            failed: list("failed"),
+        };
+        let lists = input.as_object().expect("lists").values();
+        let items: usize = lists.map(|list| list.as_array().expect("a list").len()).sum();
+        assert_eq!(pushed["processedCount"], items, "every item is counted");
+        assert_eq!(all.verdicts().len(), items, "every item has a verdict");
+        all
+    }
+
     /// The one verdict of a batch of one item: `ok 2`, `conflict OPEN VERSION_MISMATCH` or
     /// `failed NOT_FOUND`.
     pub fn verdict(&self) -> String {
@@ -196,22 +243,7 @@ impl<'a> Device<'a> {
     pub async fn push_with(&self, input: Json, more: Json) -> Pushed {
         let answer = self.try_push(input.clone(), more).await;
         assert!(answer["errors"].is_null(), "{}", answer["errors"]);
-        let pushed = &answer["data"]["bulkSync"];
-        let list = |name: &str| pushed[name].as_array().expect("a list").clone();
-        let all = Pushed {
-            successful: list("successful"),
-            conflicts: list("conflicts"),
-            failed: list("failed"),
-        };
-        let items: usize = input
-            .as_object()
-            .expect("lists")
-            .values()
-            .map(|l| l.as_array().expect("a list").len())
-            .sum();
-        assert_eq!(pushed["processedCount"], items, "every item is counted");
-        assert_eq!(all.verdicts().len(), items, "every item has a verdict");
-        all
+        Pushed::read(&answer, &input)
     }
 
     /// Pushes one item, and gives its verdict in short.
@@ -260,30 +292,7 @@ impl<'a> Device<'a> {
 
     /// Applies a page as a client should: deletions, then rows kind by kind.
     pub fn apply(&mut self, page: &Json) -> usize {
-        let mut count = 0;
-        for kind in kinds::all() {
-            for id in page["deleted"][kind.list].as_array().expect("a list") {
-                let id = id.as_str().expect("an id").to_owned();
-                self.rows.remove(&(kind.name().to_owned(), id));
-                count += 1;
-            }
-        }
-        for kind in kinds::all() {
-            for row in page[kind.list].as_array().expect("a list") {
-                for parent in parents(kind.name(), row) {
-                    assert!(
-                        self.rows.contains_key(&parent),
-                        "{} {} came before its parent {parent:?}",
-                        kind.name(),
-                        row["id"]
-                    );
-                }
-                let id = row["id"].as_str().expect("an id").to_owned();
-                self.rows.insert((kind.name().to_owned(), id), row.clone());
-                count += 1;
-            }
-        }
-        count
+        apply(&mut self.rows, page)
     }
 
     /// A row as the device was given it.

@@ -1,8 +1,9 @@
-//! One private PostgreSQL for the whole run, and a database of its own for each test.
+//! One private PostgreSQL for the whole run, and a database of its own for each test. And one of a
+//! test's own, for those that kill it.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -55,43 +56,138 @@ async fn run(sql: &str) {
 }
 
 fn url(database: &str) -> String {
-    let folder = CLUSTER.get().expect("the cluster runs").display().to_string();
+    url_in(CLUSTER.get().expect("the cluster runs"), database)
+}
+
+fn url_in(folder: &Path, database: &str) -> String {
+    let folder = folder.display().to_string();
     format!("postgres://postgres@localhost/{database}?host={}", folder.replace('/', "%2F"))
 }
 
 fn start(settings: &[&str]) -> PathBuf {
     remove_leftovers();
-    let folder = std::env::temp_dir().join(format!("cairn-postgres-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder for PostgreSQL");
-    // PostgreSQL refuses to run as root.
+    let folder = std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
+    let user = make_cluster(&folder);
+    let mut server = serve(&folder, user, settings);
+    std::thread::spawn(move || server.wait());
+    folder
+}
+
+/// A PostgreSQL of a test's own, which can be killed. It promises what it does by default: what is
+/// committed is on disk.
+pub struct Postgres {
+    folder: PathBuf,
+    user: User,
+    server: Child,
+}
+
+impl Postgres {
+    pub fn start() -> Postgres {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        remove_leftovers();
+        let name = format!("{OWN_FOLDER}{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let user = make_cluster(&folder);
+        let server = serve(&folder, user, &[]);
+        Postgres { folder, user, server }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(SOCKET)
+    }
+
+    /// The address of its one database, without a detour.
+    pub fn url(&self) -> String {
+        url_in(&self.folder, "postgres")
+    }
+
+    /// Kills all of it at once, as a power cut would: first nobody starts anything any more, then the
+    /// processes that serve connections, then the one that they belong to.
+    pub fn kill(&mut self) {
+        let server = self.server.id();
+        signal(server, libc::SIGSTOP);
+        for child in children(server) {
+            signal(child, libc::SIGKILL);
+        }
+        signal(server, libc::SIGKILL);
+        self.server.wait().expect("it ends");
+    }
+
+    /// Starts it again on what the dead one left.
+    pub fn start_again(&mut self) {
+        self.server = serve(&self.folder, self.user, &[]);
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a process can be told has no answer: it may be gone already.
+fn signal(process: u32, signal: libc::c_int) {
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(process as libc::pid_t, signal) };
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("the processes").flatten();
+    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    let is_child = |process: &u32| {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else {
+            return false;
+        };
+        // The name stands in parentheses; then come the state and the parent.
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    numbers.filter(is_child).collect()
+}
+
+/// Who PostgreSQL runs as, where that is someone else: it refuses to run as root.
+type User = Option<(u32, u32)>;
+
+/// The folders' names begin so, and go on with the number of the run's process.
+const FOLDER: &str = "cairn-postgres-";
+const OWN_FOLDER: &str = "cairn-own-postgres-";
+const SOCKET: &str = ".s.PGSQL.5432";
+
+/// Makes a folder with an empty cluster in it.
+fn make_cluster(folder: &Path) -> User {
+    std::fs::create_dir_all(folder).expect("a folder for PostgreSQL");
     let user = (unsafe { libc::getuid() } == 0).then(postgres_user);
     if let Some((uid, gid)) = user {
-        std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).expect("the folder changes hands");
+        std::os::unix::fs::chown(folder, Some(uid), Some(gid)).expect("the folder changes hands");
     }
-    let data = folder.join("data");
     let mut initdb = Command::new(binary("initdb"));
     initdb
         .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"])
         .arg("--pgdata")
-        .arg(&data);
-    let made = as_user(&mut initdb, user).current_dir(&folder).output().expect("initdb runs");
+        .arg(folder.join("data"));
+    let made = as_user(&mut initdb, user).current_dir(folder).output().expect("initdb runs");
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    user
+}
 
+/// Starts a server on a folder's cluster, and waits until it answers.
+fn serve(folder: &Path, user: User, settings: &[&str]) -> Child {
     let mut server = Command::new(binary("postgres"));
-    server.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-h", ""]);
+    server.arg("-D").arg(folder.join("data")).arg("-k").arg(folder).args(["-h", ""]);
     for setting in settings {
         server.args(["-c", setting]);
     }
-    as_user(&mut server, user).current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut server = keeper::spawn(server, libc::SIGQUIT);
-    std::thread::spawn(move || server.wait());
+    as_user(&mut server, user).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+    let server = keeper::spawn(server, libc::SIGQUIT);
     let until = Instant::now() + Duration::from_secs(30);
-    let socket = folder.join(".s.PGSQL.5432");
-    while !(socket.exists() && is_ready(&folder)) {
+    while !(folder.join(SOCKET).exists() && is_ready(folder)) {
         assert!(Instant::now() < until, "PostgreSQL did not start");
         std::thread::sleep(Duration::from_millis(20));
     }
-    folder
+    server
 }
 
 fn is_ready(folder: &Path) -> bool {
@@ -103,7 +199,7 @@ fn is_ready(folder: &Path) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn as_user(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
+fn as_user(command: &mut Command, user: User) -> &mut Command {
     match user {
         Some((uid, gid)) => command.uid(uid).gid(gid),
         None => command,
@@ -132,7 +228,8 @@ fn remove_leftovers() {
     let folders = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for folder in folders {
         let name = folder.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix("cairn-postgres-") else { continue };
+        let run = [FOLDER, OWN_FOLDER].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let Some(pid) = run.and_then(|run| run.split('-').next()) else { continue };
         if !Path::new("/proc").join(pid).exists() {
             let _ = std::fs::remove_dir_all(folder.path());
         }

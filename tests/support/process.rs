@@ -99,10 +99,18 @@ impl Process {
     }
 
     async fn listening(mut self) -> (Process, String) {
-        let log = self.logged("listening on ").await;
-        let address = log.split("listening on ").nth(1).expect("an address");
-        let url = address.split_whitespace().next().expect("an address").to_owned();
-        (self, url)
+        let log = self.logged(LISTENING).await;
+        (self, address(&log))
+    }
+
+    /// Waits until it serves, and gives its URL; or until it has ended, and gives its log.
+    pub async fn try_listening(mut self) -> Result<(Process, String), String> {
+        let said = self.log.wait_for(|log| log.contains(LISTENING));
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("it serves, or ends");
+        match said.map(|log| address(&log)) {
+            Ok(url) => Ok((self, url)),
+            Err(_) => Err(self.ended().await.1),
+        }
     }
 
     /// Waits until the log holds this, and gives all of it.
@@ -114,20 +122,35 @@ impl Process {
         log
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
     /// Its number, while it runs.
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// Kills it at once, and waits until it is dead.
-    pub async fn kill(mut self) {
-        self.child.kill().await.expect("killed");
+    /// Kills it at once, waits until it is dead, and gives everything that it logged.
+    pub async fn kill(self) -> String {
+        self.signal(libc::SIGKILL);
+        self.ended().await.1
     }
 
     /// Asks it to stop.
     pub fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
         // SAFETY: kill touches no memory.
-        assert_eq!(unsafe { libc::kill(self.id() as libc::pid_t, libc::SIGTERM) }, 0);
+        assert_eq!(unsafe { libc::kill(self.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_some()
     }
 
     /// Waits for its end, and gives everything that it logged.
@@ -138,6 +161,14 @@ impl Process {
         while self.log.changed().await.is_ok() {}
         (status, self.log.borrow().clone())
     }
+}
+
+/// What it logs when it serves.
+const LISTENING: &str = "listening on ";
+
+fn address(log: &str) -> String {
+    let address = log.split(LISTENING).nth(1).expect("an address");
+    address.split_whitespace().next().expect("an address").to_owned()
 }
 
 /// `cairn`, with these settings and nothing else in its environment.
@@ -151,5 +182,13 @@ fn command(arguments: &[&str], folder: &Path, settings: &[(&str, &str)]) -> Comm
         .envs(settings.iter().copied())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    // Should the run itself be killed: the thread that starts it is the test's.
+    // SAFETY: prctl is async-signal-safe, and touches only the child.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
     command
 }

@@ -36,6 +36,42 @@ impl Redis {
         redis
     }
 
+    /// A cluster of three nodes, a third of the slots each, and its address.
+    pub fn cluster_of_three() -> ([Redis; 3], String) {
+        let slots = ["0 5460", "5461 10922", "10923 16383"];
+        let ports = [(); 3].map(|()| free_port());
+        let mut slots = slots.into_iter();
+        let nodes = ports.map(|port| {
+            let text = port.to_string();
+            // A node that is gone is noticed while the test still runs.
+            let timeout = ["--cluster-node-timeout", "1000"];
+            let own = ["--port", &text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
+            let node = Redis::start_with(&[&own[..], &timeout].concat(), |_| String::new());
+            let slots = slots.next().expect("a third");
+            assert!(node.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}")).contains("OK"));
+            node
+        });
+        for port in &ports[1..] {
+            assert!(nodes[0].ask(&format!("CLUSTER MEET 127.0.0.1 {port}")).contains("OK"));
+        }
+        let until = Instant::now() + PATIENCE;
+        let is_whole = |node: &Redis| {
+            let info = node.ask("CLUSTER INFO");
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        };
+        while !nodes.iter().all(is_whole) {
+            assert!(Instant::now() < until, "the cluster never was one");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let hosts = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+        (nodes, format!("redis+cluster://{hosts}"))
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
     fn start_with(arguments: &[&str], url: impl FnOnce(PathBuf) -> String) -> Redis {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = url(folder.path().join("redis.sock"));
