@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::admission::Admission;
 use crate::auth::{Auth, Signer};
+use crate::cache::{Cache, Seal};
 use crate::config::{Config, FilesConfig, limits};
 use crate::db::{self, Db, Errand};
 use crate::error::{Code, Error};
@@ -32,6 +33,7 @@ pub struct App {
     services: Arc<Services>,
     api: graphql::Api,
     pokes: Pokes,
+    cache: Arc<Cache>,
 }
 
 /// The names of what a database says about itself.
@@ -66,6 +68,7 @@ impl App {
         let redis = config.redis.open(epoch).map_err(unusable)?;
         let session = Duration::from_secs(u64::from(config.token_days) * 86_400);
         let auth = Auth::new(db.clone(), Signer::new(secret.as_bytes()), session);
+        let cache = Arc::new(Cache::new(&db, redis.clone(), seal(&db).await?, &config.cache));
         let pokes = Pokes::new(&db, news, auth.clone(), redis);
         let services = Arc::new(Services {
             db: db.clone(),
@@ -89,7 +92,11 @@ impl App {
             max_skew: i64::from(config.max_clock_skew) * 1000,
         });
         let api = graphql::api(services.clone(), &config);
-        Ok(App { config, db, services, api, pokes })
+        Ok(App { config, db, services, api, pokes, cache })
+    }
+
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
     }
 
     pub fn db(&self) -> &Db {
@@ -110,7 +117,8 @@ impl App {
         let files = self.services.files.clone();
         let ping = Duration::from_secs(self.config.socket_ping.into());
         let sockets = Sockets::new(self.pokes.hub.clone(), ping);
-        let router = http::router(self.api, self.services, sockets.clone(), &self.config);
+        let router =
+            http::router(self.api, self.services, sockets.clone(), self.cache, &self.config);
         let pokes = self.pokes.run();
         let delay = Duration::from_secs(self.config.shutdown_delay.into());
         let cleaner = tokio::spawn(clean_daily(
@@ -175,6 +183,11 @@ pub async fn migrate(db: &Db) -> Result<(), Error> {
 pub async fn open_files(db: &Db, config: &FilesConfig) -> Result<Files, Error> {
     let key = setting(db, FILES_KEY, random).await?;
     Files::new(config, key.as_bytes()).map_err(|problem| Error::new(Code::Unavailable, problem))
+}
+
+/// What seals answers in Redis. A MAC of another thing than a cursor's, by the same key.
+pub async fn seal(db: &Db) -> Result<Seal, Error> {
+    Ok(Seal::new(setting(db, CURSOR_KEY, random).await?.as_bytes()))
 }
 
 /// The database's timeline.

@@ -111,6 +111,22 @@ impl RedisConfig {
     }
 }
 
+/// How long answers are kept. Each tier is off with 0, and Redis without REDIS_URL.
+#[derive(Clone, Debug, Args)]
+pub struct CacheConfig {
+    /// Seconds for which an answer is kept in this process's memory.
+    #[arg(long, env = "CACHE_TTL_LOCAL", default_value_t = 300, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub cache_ttl_local: u32,
+
+    /// Seconds for which an answer is kept in Redis.
+    #[arg(long, env = "SYNC_CACHE_TTL", default_value_t = 900, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub sync_cache_ttl: u32,
+
+    /// Megabytes (2^20 bytes) of this process's memory that kept answers may take.
+    #[arg(long, env = "CACHE_MEMORY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub cache_memory: u32,
+}
+
 /// What the server needs.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
@@ -214,6 +230,9 @@ pub struct Config {
     #[arg(long, env = "REQUESTS_WAITING", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub requests_waiting: u32,
 
+    #[command(flatten)]
+    pub cache: CacheConfig,
+
     /// Seconds that a request may take, once it is its turn.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub request_timeout: u32,
@@ -256,6 +275,18 @@ impl Config {
     pub fn policy(&self) -> Result<Policy, String> {
         Policy::parse(self.conflict_resolution_strategy, &self.conflict_policies)
             .map_err(|problem| format!("CONFLICT_POLICIES: {problem}"))
+    }
+
+    /// The settings that change what queries answer, in some form: instances that differ in them do
+    /// not take each other's answers.
+    pub fn answers(&self) -> String {
+        let FilesConfig { files_url, aws_endpoint_url, aws_region, aws_access_key_id, .. } =
+            &self.files;
+        let files = (files_url, aws_endpoint_url, aws_region, aws_access_key_id);
+        format!(
+            "{} {files:?} {}",
+            self.sync_batch_size, self.files.aws_virtual_hosted_style_request
+        )
     }
 
     pub fn retention(&self) -> Duration {
@@ -321,6 +352,8 @@ pub mod limits {
     pub const COME_BACK: Duration = Duration::from_secs(60);
     /// Bytes that the bodies of all requests may take together, unpacked: eight of the largest.
     pub const BODIES: usize = 8 * BODY;
+    /// Bytes of a request's body that is read before its turn: pulls are that small, batches seldom.
+    pub const SMALL: usize = 8 * 1024;
     /// Bytes of a GraphQL document. Rows belong into variables: parsing a literal costs ten times
     /// as much, and cannot be cut short.
     pub const DOCUMENT: usize = 64 * 1024;
@@ -484,6 +517,28 @@ pub mod limits {
     /// should the instance that is at it die, another one takes over at its next look.
     pub const CLEAN_UP_LOOK: Duration = Duration::from_secs(3600);
     pub const CLEAN_UP_EVERY: Duration = Duration::from_secs(86_400);
+    /// Bytes of an answer that is kept, before it is compressed: many pages of ordinary rows.
+    pub const CACHED: usize = 8 * 1024 * 1024;
+    /// The longest that any answer is kept.
+    pub const CACHED_FOR: Duration = Duration::from_secs(86_400);
+    /// Bytes of the variables of a query whose answer is kept: the longest cursor, and some more.
+    pub const CACHED_VARIABLES: usize = CURSOR + 64 * 1024;
+    /// Bytes of an answer from which on it is compressed: a smaller one fits into a packet or two.
+    pub const COMPRESSED: usize = 1_024;
+    /// Documents that are remembered, parsed, by the bytes of their texts: an app has some dozens.
+    pub const DOCUMENTS: u64 = 1024 * 1024;
+    /// Bytes of a document that is remembered. What is longer holds literals, and never comes again.
+    pub const REMEMBERED: usize = 16 * 1024;
+    /// Answers of an account that the list for people names, in Redis.
+    pub const HELD: usize = 200;
+    /// Scopes that an answer kept in Redis names, for people to read.
+    pub const HELD_SCOPES: usize = 100;
+    /// Reads for many at once that run at the same time: while one takes long, others go on.
+    pub const GATHER_READS: usize = 2;
+    /// Those whom one read serves: it takes no longer for them than for a few.
+    pub const GATHERED: usize = 256;
+    /// Waiting for a read for many. A request that waits longer asks by itself.
+    pub const GATHER_PATIENCE: Duration = Duration::from_secs(5);
     /// Rows that the clean-up removes in one transaction.
     pub const GC_ROWS: u64 = 1_000;
 }

@@ -6,10 +6,12 @@
 pub mod admission;
 pub mod app;
 pub mod auth;
+pub mod cache;
 pub mod config;
 pub mod db;
 pub mod error;
 pub mod files;
+pub mod gather;
 pub mod gpx;
 pub mod graphql;
 pub mod http;

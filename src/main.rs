@@ -60,6 +60,9 @@ enum Command {
     /// List, make and erase accounts, and reset their passwords.
     #[command(subcommand)]
     Account(commands::account::Action),
+    /// Look at the answers that Redis holds.
+    #[command(subcommand)]
+    Cache(commands::cache::Action),
     /// Take over a dump of an older backend. It can be stopped at any moment and run again.
     Import(commands::import::Arguments),
     /// Begin a new timeline, after a backup was restored: all devices pull from the beginning.
@@ -86,7 +89,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let default_log = match cli.command {
         // What they have to say they print.
-        Some(Command::Account(_) | Command::Import(_)) => "warn",
+        Some(Command::Account(_) | Command::Cache(_) | Command::Import(_)) => "warn",
         _ => "info",
     };
     tracing_subscriber::fmt()
@@ -112,6 +115,7 @@ async fn main() -> ExitCode {
             commands::telling(&database, &redis, async |db| restore(&db, &kind, id).await).await
         }
         Some(Command::Account(action)) => commands::account::run(action).await,
+        Some(Command::Cache(action)) => commands::cache::run(action).await,
         Some(Command::Import(arguments)) => commands::import::run(arguments).await,
         Some(Command::NewEpoch(database)) => renew_epoch(&database).await,
     };

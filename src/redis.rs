@@ -115,6 +115,40 @@ impl Redis {
         let _ = self.ask::<()>(limits::REDIS_REQUEST, &set).await;
     }
 
+    /// Lists a key for a while among the others of an index, which holds the `most` that last longest.
+    pub async fn index_best_effort(&self, index: &str, key: &str, keep: Duration, most: usize) {
+        let index = self.inner.name(index);
+        let now = chrono::Utc::now().timestamp_millis();
+        let until = now + keep.as_millis() as i64;
+        let mut commands = [(); 4].map(|()| Cmd::new());
+        commands[0].arg("ZADD").arg(&index).arg(until).arg(key);
+        commands[1].arg("ZREMRANGEBYSCORE").arg(&index).arg("-inf").arg(now);
+        commands[2].arg("ZREMRANGEBYRANK").arg(&index).arg(0).arg(-1 - most as i64);
+        // None of its keys lasts longer.
+        commands[3].arg("PEXPIRE").arg(&index).arg(limits::CACHED_FOR.as_millis() as u64);
+        // One after another: each leaves the index in order, so a transaction is not needed.
+        for command in &commands {
+            if self.ask::<i64>(limits::REDIS_REQUEST, command).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What an index lists. For a command, which may wait.
+    pub async fn indexed(&self, index: &str) -> Result<Vec<String>, Trouble> {
+        let mut range = cmd("ZRANGE");
+        range.arg(self.inner.name(index)).arg(0).arg(-1);
+        self.ask(limits::REDIS_PATIENCE, &range).await
+    }
+
+    /// The entry under a key. For a command, which may wait.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        let key = self.inner.name(key);
+        let get = cmd("GET").arg(&key).to_owned();
+        let stored: Option<Vec<u8>> = self.ask(limits::REDIS_PATIENCE, &get).await?;
+        Ok(stored.and_then(|stored| unmarked(&key, stored)))
+    }
+
     /// Tells all who listen. For a task that may wait, not for a request.
     pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), Trouble> {
         let publish = cmd("PUBLISH").arg(self.inner.name(channel)).arg(message).to_owned();

@@ -496,6 +496,7 @@ fn orders(backend: Backend, policies: &str) {
     property_with(
         backend,
         &["--conflict-policies", policies],
+        24,
         steps(),
         async |_| {},
         async |app, name, steps| case(app, &name, steps).await,

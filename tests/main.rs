@@ -7,6 +7,7 @@ mod app_cycle;
 mod app_files;
 mod app_quirks;
 mod bad_input;
+mod cache;
 mod chaos;
 mod console;
 mod console_page;

@@ -7,7 +7,7 @@ pub mod accounts;
 mod password;
 mod token;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use entity::Millis;
@@ -22,6 +22,7 @@ use self::password::Check;
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::{Code, Error};
+use crate::gather::{Failed, Gather};
 use crate::sync::change::derive;
 use crate::sync::store;
 
@@ -30,7 +31,7 @@ pub use password::{Hasher, check_hash};
 pub use token::Signer;
 
 /// Who asks, as a token says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     pub account: Uuid,
     pub session: Uuid,
@@ -50,6 +51,7 @@ pub struct Auth {
     signer: Signer,
     passwords: Hasher,
     session: Duration,
+    callers: Gather<Caller, ()>,
 }
 
 /// For how long someone counts as online after they were seen, in milliseconds.
@@ -64,7 +66,9 @@ const MAX_DEVICES: u64 = 1_000;
 
 impl Auth {
     pub fn new(db: Db, signer: Signer, session: Duration) -> Auth {
-        Auth { db, signer, passwords: Hasher::default(), session }
+        let reader = db.clone();
+        let callers = Gather::new(move |callers| there(reader.clone(), callers));
+        Auth { db, signer, passwords: Hasher::default(), session, callers }
     }
 
     /// Makes an account and its own scope.
@@ -247,13 +251,12 @@ impl Auth {
         Some((caller, Duration::from_secs(Ord::max(left, 0) as u64)))
     }
 
-    /// Whether the caller's session is there.
+    /// Whether the caller's session is there: as of now, for all who ask at once.
     pub async fn is_alive(&self, caller: Caller) -> Result<bool, Error> {
-        let session = sessions()
-            .and_where(Expr::col(("session", "id")).eq(caller.session))
-            .and_where(Expr::col(("session", "account_id")).eq(caller.account))
-            .to_owned();
-        Ok(self.db.pool().query_one(&session).await?.is_some())
+        match self.callers.ask(caller).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(Failed) => Ok(there(self.db.clone(), vec![caller]).await?.contains_key(&caller)),
+        }
     }
 
     /// Those of these sessions that are there.
@@ -288,12 +291,17 @@ impl Auth {
 
     /// The account with this address, if it can log in.
     pub async fn find(&self, email: &str) -> Result<Option<Uuid>, Error> {
+        Auth::find_in(&self.db, email).await
+    }
+
+    /// The same, for a command.
+    pub async fn find_in(db: &Db, email: &str) -> Result<Option<Uuid>, Error> {
         use entity::account::{Column, Entity};
         let Ok(email) = normalized_email(email) else { return Ok(None) };
         let found = Entity::find()
             .filter(Column::Email.eq(email))
             .filter(Column::IsActive.eq(true))
-            .one(self.db.pool())
+            .one(db.pool())
             .await?;
         Ok(found.map(|account| account.id))
     }
@@ -377,6 +385,21 @@ pub fn check_line(name: &str, text: String) -> Result<String, Error> {
         return Err(Error::bad_input("username: must not be empty"));
     }
     Ok(text)
+}
+
+/// Those of these callers whose sessions are there.
+async fn there(db: Db, callers: Vec<Caller>) -> Result<HashMap<Caller, ()>, Error> {
+    let ids: Vec<Uuid> = callers.iter().map(|caller| caller.session).collect();
+    let mut found = HashMap::new();
+    for among in store::in_lists(db.pool(), ("session", "id"), &ids) {
+        let select = sessions().column(("session", "account_id")).and_where(among).to_owned();
+        for row in db.pool().query_all(&select).await? {
+            let session = row.try_get_by_index(0).map_err(Error::from)?;
+            let account = row.try_get_by_index(1).map_err(Error::from)?;
+            found.insert(Caller { account, session }, ());
+        }
+    }
+    Ok(found)
 }
 
 /// The ids of the sessions whose tokens are worth something, unless they have expired.

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod arrive;
+pub mod cache;
 pub mod import;
 
 use cairn::app;

@@ -1,6 +1,7 @@
 //! The API's shape. Thin: parse, ask, answer.
 
 mod app;
+mod cacheable;
 mod conflicts;
 mod files;
 mod input;
@@ -15,6 +16,7 @@ mod types;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::{Context, ErrorExtensions, ID, MergedObject, Object, Result, Schema};
 use uuid::Uuid;
@@ -44,6 +46,7 @@ use types::{
     SyncError, SyncPriority, SyncResult, UpdateUserInput, User, UserInput,
 };
 
+pub use cacheable::{Cacheable, cacheable};
 pub use poke::{Marks, Subscription};
 
 pub type Api = Schema<Query, Mutation, Subscription>;
@@ -74,6 +77,21 @@ pub struct BaseUrl(pub String);
 /// household has 2⁶⁴ of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
+
+/// Notes that an answer waits for something that comes without moving a head: a file. Such an answer
+/// is not kept.
+#[derive(Clone, Default)]
+pub struct Waits(Arc<AtomicBool>);
+
+impl Waits {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn are_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Builds the API over its services.
 pub fn api(services: Arc<Services>, config: &Config) -> Api {

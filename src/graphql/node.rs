@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::input::type_of;
-use super::track;
+use super::{Waits, track};
 use crate::config::limits;
 use crate::db::Db;
 use crate::error::{Code, Error};
@@ -111,7 +111,8 @@ pub fn register(registry: &mut Registry) {
     }
 }
 
-fn outputs(field: &Field) -> impl Iterator<Item = &str> {
+/// The names under which a field is shown.
+pub fn outputs(field: &Field) -> impl Iterator<Item = &str> {
     let own = match field.outputs {
         None => Some(field.name.as_str()),
         Some(_) => None,
@@ -234,6 +235,8 @@ pub struct Writer<'a> {
     pub account: Uuid,
     /// The caller's role in each scope that they see.
     pub roles: &'a HashMap<Uuid, Role>,
+    /// Told of what can change without a seq.
+    pub waits: &'a Waits,
 }
 
 /// Where a selected field's value comes from.
@@ -534,7 +537,14 @@ impl Writer<'_> {
                     let url = self.files.download_url(self.base, key, media, limits::URL).await?;
                     text(&mut out, &url);
                 }
-                None => out.extend_from_slice(b"null"),
+                None => {
+                    // Whoever tells of a file tells one row; others that name it, too, stay as they
+                    // are, and have a URL from then on.
+                    if named.contains_key(&(row.id, field)) {
+                        self.waits.note();
+                    }
+                    out.extend_from_slice(b"null");
+                }
             }
             urls.push(out);
         }

@@ -10,7 +10,7 @@ use async_graphql::{Context, ContextSelectionSet, OutputType, Positioned, Server
 use uuid::Uuid;
 
 use super::node::{self, raw, selection};
-use super::{BaseUrl, Services, caller, public, services};
+use super::{BaseUrl, Services, Waits, caller, public, services};
 use crate::error::Error;
 use crate::kinds::EntityType;
 use crate::sync::row::Row;
@@ -25,6 +25,7 @@ pub struct View {
     roles: HashMap<Uuid, Role>,
     /// What URLs of local files begin with.
     pub base: String,
+    waits: Waits,
 }
 
 impl View {
@@ -39,7 +40,8 @@ impl View {
         let base = ctx.data_opt::<BaseUrl>().map(|base| base.0.clone()).unwrap_or_default();
         let visible = seen.iter().filter(|scope| scope.is_visible());
         let roles = visible.map(|scope| (scope.id, scope.role)).collect();
-        View { services, account, seen, roles, base }
+        let waits = ctx.data_opt::<Waits>().cloned().unwrap_or_default();
+        View { services, account, seen, roles, base, waits }
     }
 
     /// The caller's role in a scope that they see.
@@ -73,6 +75,7 @@ impl View {
             base: &self.base,
             account: self.account,
             roles: &self.roles,
+            waits: &self.waits,
         };
         writer.list(kind.kind(), rows, selected).await
     }

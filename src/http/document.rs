@@ -16,25 +16,31 @@ use crate::error::{Code, Error};
 /// Checks a request's document, and makes it ready to be executed. Gives the type of the operation that
 /// would be, if it is clear which one.
 pub fn prepare(request: &mut Request) -> Result<Option<OperationType>, Error> {
-    if request.query.len() > limits::DOCUMENT {
+    let mut parsed = read(&request.query)?;
+    let operation = operation_type(&parsed, request.operation_name.as_deref());
+    drop_missing_variables(&mut parsed, &request.variables);
+    request.set_parsed_query(parsed);
+    Ok(operation)
+}
+
+/// Reads a document, unless it is more than any sensible query.
+pub fn read(text: &str) -> Result<ExecutableDocument, Error> {
+    if text.len() > limits::DOCUMENT {
         let message = format!(
             "a document may have {} bytes; give rows as variables, not as literals",
             limits::DOCUMENT
         );
         return Err(Error::new(Code::Limit, message));
     }
-    if is_too_deep(&request.query) {
+    if is_too_deep(text) {
         return Err(Error::new(Code::Limit, "the document is nested too deep"));
     }
-    let mut parsed = parse_query(&request.query)
+    let parsed = parse_query(text)
         .map_err(|error| Error::bad_input(format!("the document cannot be read: {error}")))?;
-    if is_too_large(&parsed) {
-        return Err(Error::new(Code::Limit, "the document selects too much"));
+    match is_too_large(&parsed) {
+        true => Err(Error::new(Code::Limit, "the document selects too much")),
+        false => Ok(parsed),
     }
-    let operation = operation_type(&parsed, request.operation_name.as_deref());
-    drop_missing_variables(&mut parsed, &request.variables);
-    request.set_parsed_query(parsed);
-    Ok(operation)
 }
 
 /// How deep braces, brackets and parentheses may be nested, before anything is parsed: the parser
@@ -127,19 +133,23 @@ impl<'a> Sizes<'a> {
 }
 
 /// The type of the operation that would be executed, if it is clear which one.
-fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+pub fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
     match (&document.operations, name) {
         (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
         (DocumentOperations::Multiple(operations), Some(name)) => {
             operations.get(name).map(|operation| operation.node.ty)
         }
-        (DocumentOperations::Multiple(_), None) => None,
+        // A single one is meant, whatever it is called.
+        (DocumentOperations::Multiple(operations), None) => {
+            let mut all = operations.values().map(|operation| operation.node.ty);
+            all.next().filter(|_| operations.len() == 1)
+        }
     }
 }
 
 /// Removes fields of object literals whose variable was not given. By the specification such a
 /// field counts as omitted; the executor would read it as null, and null clears a field.
-fn drop_missing_variables(document: &mut ExecutableDocument, variables: &Variables) {
+pub fn drop_missing_variables(document: &mut ExecutableDocument, variables: &Variables) {
     let mut operations: Vec<&mut OperationDefinition> = match &mut document.operations {
         DocumentOperations::Single(operation) => vec![&mut operation.node],
         DocumentOperations::Multiple(operations) => {

@@ -18,7 +18,7 @@ use tower_http::timeout::TimeoutError;
 use uuid::Uuid;
 
 use super::range::{Wanted, wanted};
-use super::{Context, graphql};
+use super::{Context, graphql, is_known};
 use crate::admission::Requester;
 use crate::config::limits;
 use crate::error::{Code, Error};
@@ -211,16 +211,6 @@ fn asked(uri: &Uri) -> Result<(Key, Signed), Refusal> {
         }
     }
     Ok((key, signed))
-}
-
-/// Whether the client has this file already.
-fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let known =
-        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    known.flat_map(|list| list.split(',')).any(|known| {
-        let known = known.trim();
-        known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag
-    })
 }
 
 /// To be saved, under the last part of its name.

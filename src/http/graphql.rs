@@ -13,20 +13,23 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json as json_value;
+use tokio::time::Instant;
 use tower_http::timeout::TimeoutError;
 use tracing::Instrument;
 
 use super::budget::Exhausted;
-use super::{Context, LoggedUser, base_url, document, json, socket};
+use super::cached::{self, Asked, Found, X_CACHE};
+use super::{Context, LoggedUser, base_url, json, socket};
 use crate::admission::{Place, Requester};
 use crate::auth::Caller;
+use crate::cache::Source;
 use crate::config::limits;
 use crate::error::{self, Code, Error};
-use crate::graphql::{BaseUrl, ClientAddress, Services};
+use crate::graphql::{BaseUrl, ClientAddress, Services, Waits};
 
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
@@ -54,10 +57,14 @@ pub async fn post(
         let error = Error::bad_input("the body is no GraphQL request: send one JSON object");
         return refusal(media, StatusCode::BAD_REQUEST, error);
     }
-    // What waits are bytes: read as a request they take several times as much.
-    let place = match enter(&context, address, &headers).await {
-        Ok(place) => place,
-        Err(error) => return refusal(media, request_error(media), error),
+    // A small one may find its answer without a place. Of a large one only the bytes wait for theirs:
+    // read as a request they take several times as much.
+    let place = match body.len() > limits::SMALL {
+        true => match enter(&context, address, &headers).await {
+            Ok(place) => Some(place),
+            Err(error) => return refusal(media, request_error(media), error),
+        },
+        false => None,
     };
     let request = serde_json::from_slice::<Request>(&body);
     drop(body);
@@ -66,7 +73,9 @@ pub async fn post(
             let error = Error::bad_input("the body is no GraphQL request: give `query`");
             refusal(media, StatusCode::BAD_REQUEST, error)
         }
-        Ok(request) => execute(context, place, address, headers, media, request, false).await,
+        Ok(request) => {
+            execute(context, place, address, Method::POST, headers, media, request).await
+        }
         Err(error) => {
             let message = format!("the body is no GraphQL request: {error}");
             refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message))
@@ -133,54 +142,86 @@ pub async fn get(
     };
     let mut request = Request::new(query).variables(variables.unwrap_or_default());
     request.operation_name = operation_name.filter(|name| !name.is_empty());
-    let place = match enter(&context, address, &headers).await {
-        Ok(place) => place,
-        Err(error) => return refusal(media, request_error(media), error),
-    };
-    execute(context, place, address, headers, media, request, true).await
+    execute(context, None, address, Method::GET, headers, media, request).await
+}
+
+/// What became of a request.
+enum Done {
+    /// It was executed.
+    Executed(Option<Caller>, Box<Answer>),
+    /// Its answer is kept from now on.
+    Kept(Found),
 }
 
 async fn execute(
     context: Context,
-    place: Place,
+    place: Option<Place>,
     address: ClientAddress,
+    method: Method,
     headers: HeaderMap,
     media: &'static str,
     mut request: Request,
-    only_queries: bool,
 ) -> Response {
     let refused = |error| refusal(media, request_error(media), error);
-    let operation = match document::prepare(&mut request) {
-        Ok(operation) => operation,
+    let document = match context.documents.read(&request.query) {
+        Ok(document) => document,
         Err(error) => return refused(error),
     };
-    if only_queries && !matches!(operation, None | Some(OperationType::Query)) {
+    let operation = document.operation_type(request.operation_name.as_deref());
+    if method == Method::GET && !matches!(operation, None | Some(OperationType::Query)) {
         let error = Error::bad_input("only queries can be sent by GET; send this by POST");
         let mut response = refusal(media, StatusCode::METHOD_NOT_ALLOWED, error);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let timeout = context.timeout;
     let base = base_url(context.public_url.as_deref(), &headers, context.listen);
-    let request = request.data(BaseUrl(base)).data(address);
+    let (making, source) =
+        match cached::ask(&context, &headers, media, &base, &document, &request).await {
+            Asked::Found(found) => {
+                return cached::respond(&context, &method, &headers, media, found);
+            }
+            Asked::Make(making) => (Some(making), Source::Miss),
+            Asked::Alone => (None, Source::Miss),
+            Asked::Bypass => (None, Source::Bypass),
+        };
+    // Only what has to be made needs a place.
+    let place = match place {
+        Some(place) => place,
+        None => match enter(&context, address, &headers).await {
+            Ok(place) => place,
+            Err(error) => return refused(error),
+        },
+    };
+    let deadline = Instant::now() + context.timeout;
+    document.prepare(&mut request);
+    let waits = Waits::default();
+    let request = request.data(BaseUrl(base)).data(address).data(waits.clone());
     let is_write = matches!(operation, Some(OperationType::Mutation));
+    let token = bearer(&headers).map(str::to_owned);
+    let (services, api) = (context.services.clone(), context.api.clone());
     let work = async move {
         let _place = place;
-        let caller: Option<Caller> = match bearer(&headers) {
-            Some(token) => context.services.auth.authenticate(token).await?,
-            None => None,
+        let caller: Option<Caller> = match (&making, token) {
+            (Some(making), _) => Some(making.caller),
+            (None, Some(token)) => services.auth.authenticate(&token).await?,
+            (None, None) => None,
         };
         if let (Some(caller), true) = (caller, is_write) {
-            let throttles = &context.services.throttles;
-            throttles.writes.check(&caller.account)?;
-            throttles.writes_from.check(&address.0)?;
+            services.throttles.writes.check(&caller.account)?;
+            services.throttles.writes_from.check(&address.0)?;
         }
-        Ok::<_, Error>((caller, context.api.execute(request.data(caller)).await))
+        let answer = api.execute(request.data(caller)).await;
+        if let Some(making) = making
+            && let Some(found) = making.keep(&answer, &waits).await
+        {
+            return Ok(Done::Kept(found));
+        }
+        Ok::<_, Error>(Done::Executed(caller, Box::new(answer)))
     };
     // In a task of its own: a client that goes away does not tear a transaction off half-way, at
-    // whatever statement it happens to be.
+    // whatever statement it happens to be; and others may wait for the same answer.
     let mut task = tokio::spawn(work.in_current_span());
-    let done = match tokio::time::timeout(timeout, &mut task).await {
+    let done = match tokio::time::timeout_at(deadline, &mut task).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(panic)) => Ok(Err(Error::internal(panic))),
         Err(late) => {
@@ -189,8 +230,14 @@ async fn execute(
         }
     };
     match done {
-        Ok(Ok((caller, answer))) => {
-            let mut response = answered(media, answer);
+        Ok(Ok(Done::Kept(found))) => cached::respond(&context, &method, &headers, media, found),
+        Ok(Ok(Done::Executed(caller, answer))) => {
+            let mut response = answered(media, *answer);
+            if operation == Some(OperationType::Query) {
+                context.cache.counts.answered(source);
+                let source = HeaderValue::from_static(source.name());
+                response.headers_mut().insert(X_CACHE, source);
+            }
             if let Some(caller) = caller {
                 response.extensions_mut().insert(LoggedUser(caller.account));
             }
@@ -341,7 +388,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -2,8 +2,10 @@
 
 mod address;
 mod budget;
+mod cached;
 mod console;
 mod document;
+mod documents;
 mod files;
 mod graphql;
 mod playground;
@@ -16,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header,
+};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -24,15 +28,19 @@ use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::CompressionLevel;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::cache::Cache;
+use crate::cache::key::Maker;
 use crate::config::{Config, limits};
 use crate::db;
-use crate::graphql::{Api, Services};
+use crate::graphql::{Api, Services, sdl};
+use documents::Documents;
 
 use budget::Budget;
 pub use socket::Sockets;
@@ -48,12 +56,22 @@ struct Context {
     sockets: Sockets,
     /// Whether the proxy in front is asked for whom it speaks.
     trust_proxy: bool,
+    documents: Documents,
+    cache: Arc<Cache>,
+    keys: Maker,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// All paths of the server.
-pub fn router(api: Api, services: Arc<Services>, sockets: Sockets, config: &Config) -> Router {
+pub fn router(
+    api: Api,
+    services: Arc<Services>,
+    sockets: Sockets,
+    cache: Arc<Cache>,
+    config: &Config,
+) -> Router {
+    let keys = Maker::new(services.sealer.epoch(), &sdl(), &config.answers());
     let timeout = Duration::from_secs(config.request_timeout.into());
     let context = Context {
         api,
@@ -63,6 +81,9 @@ pub fn router(api: Api, services: Arc<Services>, sockets: Sockets, config: &Conf
         listen: config.listen,
         sockets,
         trust_proxy: config.trust_proxy,
+        documents: Documents::default(),
+        cache,
+        keys,
     };
     let bodies = middleware::from_fn_with_state(Budget::new(limits::BODIES), budget::count);
     let mut router = Router::new()
@@ -88,8 +109,10 @@ pub fn router(api: Api, services: Arc<Services>, sockets: Sockets, config: &Conf
                     header::AUTHORIZATION,
                     header::ACCEPT,
                     header::RANGE,
+                    header::CACHE_CONTROL,
+                    header::IF_NONE_MATCH,
                 ])
-                .expose_headers([header::ETAG, header::CONTENT_RANGE])
+                .expose_headers([header::ETAG, header::CONTENT_RANGE, header::AGE, cached::X_CACHE])
                 .max_age(Duration::from_secs(3600)),
         );
     }
@@ -99,7 +122,17 @@ pub fn router(api: Api, services: Arc<Services>, sockets: Sockets, config: &Conf
 /// What goes for JSON and pages, but not for files: they are large, and compressed as they are.
 fn compressed<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
-        .layer(CompressionLayer::new().gzip(true).zstd(true).quality(CompressionLevel::Fastest))
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .zstd(true)
+                .quality(CompressionLevel::Fastest)
+                .compress_when(DefaultPredicate::new().and(
+                    |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| {
+                        !cached::is_finished(headers)
+                    },
+                )),
+        )
         // Counted after unpacking: a small body must not grow without bound.
         .layer(DefaultBodyLimit::max(limits::BODY))
 }
@@ -128,6 +161,16 @@ fn base_url(public_url: Option<&str>, headers: &HeaderMap, listen: SocketAddr) -
         Some(host) => format!("http://{host}"),
         None => format!("http://{listen}"),
     }
+}
+
+/// Whether the client has what goes by this tag already.
+fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let known =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    known.flat_map(|list| list.split(',')).any(|known| {
+        let known = known.trim();
+        known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag
+    })
 }
 
 /// Whether the server can do its work: the database answers, and it is not about to stop. Redis is

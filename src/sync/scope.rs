@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use entity::Millis;
-use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use uuid::Uuid;
 
 use super::plan::{Membership, Scope};
@@ -34,7 +34,28 @@ impl Seen {
 
 /// All scopes that an account is or was a member of, by their number.
 pub async fn seen_by<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<Vec<Seen>, DbErr> {
-    let select = Query::select()
+    let select = seen().and_where(Expr::col(("membership", "account_id")).eq(account)).to_owned();
+    db.query_all(&select).await?.iter().map(read_seen).collect()
+}
+
+/// The same of several accounts. Those without any scope are left out.
+pub async fn seen_by_each<C: ConnectionTrait>(
+    db: &C,
+    accounts: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<Seen>>, DbErr> {
+    let mut found: HashMap<Uuid, Vec<Seen>> = HashMap::new();
+    for among in store::in_lists(db, ("membership", "account_id"), accounts) {
+        let select = seen().column(("membership", "account_id")).and_where(among).to_owned();
+        for row in db.query_all(&select).await? {
+            found.entry(row.try_get_by_index(8)?).or_default().push(read_seen(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A SELECT of scopes with memberships, for [`read_seen`].
+fn seen() -> SelectStatement {
+    Query::select()
         .columns([("scope", "id"), ("scope", "no"), ("scope", "head"), ("scope", "floor")])
         .columns([
             ("membership", "role"),
@@ -44,26 +65,22 @@ pub async fn seen_by<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<Vec<Se
         ])
         .from("membership")
         .inner_join("scope", Expr::col(("scope", "id")).equals(("membership", "scope_id")))
-        .and_where(Expr::col(("membership", "account_id")).eq(account))
         .order_by(("scope", "no"), Order::Asc)
-        .to_owned();
-    db.query_all(&select)
-        .await?
-        .iter()
-        .map(|row| {
-            let role: String = row.try_get_by_index(4)?;
-            Ok(Seen {
-                id: row.try_get_by_index(0)?,
-                no: row.try_get_by_index(1)?,
-                head: row.try_get_by_index(2)?,
-                floor: row.try_get_by_index(3)?,
-                role: self::role(&role)?,
-                granted_at: row.try_get_by_index(5)?,
-                until: row.try_get_by_index(6)?,
-                removed_at: row.try_get_by_index(7)?,
-            })
-        })
-        .collect()
+        .to_owned()
+}
+
+fn read_seen(row: &QueryResult) -> Result<Seen, DbErr> {
+    let role: String = row.try_get_by_index(4)?;
+    Ok(Seen {
+        id: row.try_get_by_index(0)?,
+        no: row.try_get_by_index(1)?,
+        head: row.try_get_by_index(2)?,
+        floor: row.try_get_by_index(3)?,
+        role: self::role(&role)?,
+        granted_at: row.try_get_by_index(5)?,
+        until: row.try_get_by_index(6)?,
+        removed_at: row.try_get_by_index(7)?,
+    })
 }
 
 /// Reads a stored role.

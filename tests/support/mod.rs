@@ -15,12 +15,14 @@ mod redis;
 mod s3;
 pub mod sigv4;
 mod socket;
+mod variant;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cairn::admission::Admission;
+use cairn::cache::Cache;
 use cairn::config::{Config, FilesConfig};
 use cairn::db::Db;
 use cairn::files::Files;
@@ -43,6 +45,7 @@ pub use proxy::{Mode, Proxy, Side};
 pub use redis::Redis;
 pub use s3::S3;
 pub use socket::{Heard, Socket};
+pub use variant::Variant;
 
 /// Defines a test that runs on both databases.
 #[macro_export]
@@ -145,6 +148,7 @@ pub struct App {
     pub files: tempfile::TempDir,
     /// Who is worked for, and who waits.
     pub admission: Admission,
+    pub cache: Arc<Cache>,
     db: Db,
     server: Option<Server>,
 }
@@ -172,10 +176,11 @@ impl App {
     /// On a database that is there already.
     pub async fn on(database: TestDatabase, arguments: &[&str]) -> App {
         let files = tempfile::tempdir().expect("a temporary folder");
-        let (url, admission, server) = serve(&database, files.path(), arguments).await;
+        let Served { url, server, admission, cache } =
+            serve(&database, files.path(), arguments).await;
         let db = Db::connect(&database.url).await.expect("the database opens");
         let client = client();
-        App { database, url, client, files, admission, db, server: Some(server) }
+        App { database, url, client, files, admission, cache, db, server: Some(server) }
     }
 
     /// Another instance on the same database.
@@ -254,6 +259,22 @@ impl App {
     pub async fn execute(&self, sql: &str) {
         use sea_orm::ConnectionTrait;
         self.db.pool().execute_unprepared(sql).await.expect(sql);
+        self.forget_answers().await;
+    }
+
+    /// Empties the cache. Whoever changes the database behind the server's back moves no head.
+    pub async fn forget_answers(&self) {
+        self.cache.forget();
+        for key in self.kept_in(variant::shared()).await {
+            variant::shared().ask(&format!("DEL {key}"));
+        }
+    }
+
+    /// The keys of this database's answers in a Redis.
+    pub async fn kept_in(&self, redis: &Redis) -> Vec<String> {
+        let epoch = cairn::app::epoch(&self.db).await.expect("the database has an epoch");
+        let all = redis.ask(&format!("KEYS cairn:{epoch}:answer:*"));
+        all.lines().filter(|line| line.starts_with("cairn:")).map(str::to_owned).collect()
     }
 
     /// Everything that is wrong with the database.
@@ -264,9 +285,11 @@ impl App {
     /// Stops the server, and starts it again on the same database.
     pub async fn restart(&mut self) {
         self.stop_server().await;
-        let (url, admission, server) = serve(&self.database, self.files.path(), &[]).await;
+        let Served { url, server, admission, cache } =
+            serve(&self.database, self.files.path(), &[]).await;
         self.url = url;
         self.admission = admission;
+        self.cache = cache;
         self.server = Some(server);
     }
 
@@ -335,11 +358,15 @@ pub async fn ask(
     response.json().await.expect("the answer is JSON")
 }
 
-async fn serve(
-    database: &TestDatabase,
-    files: &Path,
-    arguments: &[&str],
-) -> (String, Admission, Server) {
+/// A server that was started in this process.
+struct Served {
+    url: String,
+    server: Server,
+    admission: Admission,
+    cache: Arc<Cache>,
+}
+
+async fn serve(database: &TestDatabase, files: &Path, arguments: &[&str]) -> Served {
     #[derive(Parser)]
     struct Arguments {
         #[command(flatten)]
@@ -352,10 +379,16 @@ async fn serve(
     let limits = ["--password-limit", "--address-limit", "--write-limit", "--address-write-limit"];
     let unlimited = limits.into_iter().filter(|limit| !arguments.contains(limit));
     let unlimited = unlimited.flat_map(|limit| [limit, "0"]);
-    let all = fixed.into_iter().chain(unlimited).chain(arguments.iter().copied());
+    // A test that is about these decides itself.
+    let decides = arguments.iter().any(|argument| {
+        ["--redis-url", "--cache-ttl-local", "--sync-cache-ttl"].contains(argument)
+    });
+    let variant = if decides { Vec::new() } else { Variant::of_this_test().arguments() };
+    let all = fixed.into_iter().chain(unlimited).chain(variant).chain(arguments.iter().copied());
     let config = Arguments::try_parse_from(all).expect("good settings").config;
     config.check().expect("good settings");
     let app = cairn::app::App::new(config).await.expect("the app starts");
+    let cache = app.cache().clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let admission = app.admission().clone();
@@ -364,7 +397,7 @@ async fn serve(
         // Dropping the sender stops, too.
         let _ = stopped.await;
     }));
-    (url, admission, Server { stop, task })
+    Served { url, server: Server { stop, task }, admission, cache }
 }
 
 /// Shows the server's log when RUST_LOG asks for it.
@@ -390,13 +423,14 @@ pub fn property<S: proptest::strategy::Strategy>(
     prepare: impl AsyncFnOnce(&App),
     case: impl AsyncFn(&App, String, S::Value) -> Result<(), proptest::test_runner::TestCaseError>,
 ) {
-    property_with(backend, &[], inputs, prepare, case);
+    property_with(backend, &[], 24, inputs, prepare, case);
 }
 
-/// A property test on a server with these settings.
+/// The same on a server with these settings, with so many cases.
 pub fn property_with<S: proptest::strategy::Strategy>(
     backend: Backend,
     arguments: &[&str],
+    cases: u32,
     inputs: S,
     prepare: impl AsyncFnOnce(&App),
     case: impl AsyncFn(&App, String, S::Value) -> Result<(), proptest::test_runner::TestCaseError>,
@@ -411,24 +445,35 @@ pub fn property_with<S: proptest::strategy::Strategy>(
         prepare(&app).await;
         app
     });
+    explore(cases, 200, inputs, |number, input| {
+        runtime.block_on(case(&app, format!("user{number}"), input))
+    });
+    runtime.block_on(app.finish());
+}
+
+/// Tries a property with so many inputs, the same each time, or as many others as PROPTEST_CASES says;
+/// each has a number. One that fails is made smaller in so many steps, and tells its seed.
+pub fn explore<S: proptest::strategy::Strategy>(
+    cases: u32,
+    steps: u32,
+    inputs: S,
+    case: impl Fn(usize, S::Value) -> Result<(), proptest::test_runner::TestCaseError>,
+) {
     let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    let cases = number("PROPTEST_CASES");
-    let hunt = || cases.map(|_| uuid::Uuid::new_v4().as_u64_pair().0);
+    let given = number("PROPTEST_CASES");
+    let hunt = || given.map(|_| uuid::Uuid::new_v4().as_u64_pair().0);
     let seed = number("PROPTEST_RNG_SEED").or_else(hunt).unwrap_or(0);
     let config = proptest::test_runner::Config {
-        cases: cases.map_or(24, |cases| cases as u32),
-        max_shrink_iters: 200,
+        cases: given.map_or(cases, |given| given as u32),
+        max_shrink_iters: steps,
         failure_persistence: None,
         rng_seed: proptest::test_runner::RngSeed::Fixed(seed),
         ..Default::default()
     };
     let next = std::sync::atomic::AtomicUsize::new(0);
-    let result = proptest::test_runner::TestRunner::new(config).run(&inputs, |input| {
-        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        runtime.block_on(case(&app, format!("user{number}"), input))
-    });
+    let result = proptest::test_runner::TestRunner::new(config)
+        .run(&inputs, |input| case(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed), input));
     if let Err(failure) = result {
         panic!("{failure}\nPROPTEST_RNG_SEED={seed} repeats it");
     }
-    runtime.block_on(app.finish());
 }

@@ -1,0 +1,259 @@
+//! What a kept answer costs, beside a handler that returns the same bytes and does nothing else.
+//!
+//! Both are asked by the same 64 clients, in turns, so that a noisy machine slows both: the ratio
+//! tells more than the figures. Clients are bare sockets on threads of their own.
+
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value as Json, json};
+use support::{App, Backend, Redis, create};
+use uuid::Uuid;
+
+const ROWS: usize = 1_000;
+const CLIENTS: usize = 64;
+/// An odd number, so that the median is a round that was measured.
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(1);
+
+const PULL: &str = "
+    query Pull {
+        enhancedSync(batchSize: 1000) {
+            trips { id name startDate syncVersion }
+            memories {
+                id syncPriority tripId title content date latitude longitude address weatherJSON
+                tagIds userId createdAt updatedAt lastSyncAttempt syncErrorMessage syncVersion
+                isDirty needsSync syncStatus
+            }
+            deleted { trips memories }
+            hasMore nextCursor totalCount serverTimestamp
+        }
+    }";
+
+#[tokio::main]
+async fn main() {
+    println!(
+        "Requests a second of {CLIENTS} clients, medians of {ROUNDS} rounds of {} s; one page of \
+         {ROWS} rows.\n",
+        ROUND.as_secs()
+    );
+    println!("| | bytes | kept | bare | ratio |\n|---|---|---|---|---|");
+    let redis = Redis::start();
+    for backend in Backend::ALL {
+        let near = ["--cache-ttl-local", "3600", "--sync-cache-ttl", "0", "--cache-memory", "512"];
+        measure(&format!("{backend:?}, memory"), backend, &near, "hit-memory").await;
+    }
+    let far = ["--cache-ttl-local", "0", "--redis-url", &redis.url];
+    measure("Postgres, Redis", Backend::Postgres, &far, "hit-redis").await;
+}
+
+async fn measure(name: &str, backend: Backend, arguments: &[&str], hit: &str) {
+    let app = App::start_with(backend, arguments).await;
+    let mut tokens = Vec::new();
+    for number in 0..CLIENTS {
+        tokens.push(fill(&app, number).await);
+    }
+    let bare = bare().await;
+    for coding in ["identity", "gzip", "zstd"] {
+        for (whose, accounts) in [("one account", 1), ("64 accounts", CLIENTS)] {
+            let requests: Vec<Vec<u8>> =
+                tokens[..accounts].iter().map(|token| request(token, coding)).collect();
+            let server = address(&app);
+            let sample = warm(server, &requests, hit);
+            keep(&sample);
+            let (mut kept, mut plain) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                kept.push(load(server, &requests).await);
+                plain.push(load(bare, &requests).await);
+            }
+            let (kept, plain) = (median(kept), median(plain));
+            println!(
+                "| {name}, {whose}, {coding} | {} | {kept:.0} | {plain:.0} | {:.1} % |",
+                sample.body.len(),
+                100.0 * kept / plain
+            );
+        }
+    }
+    app.finish().await;
+}
+
+fn address(app: &App) -> SocketAddr {
+    app.url.trim_start_matches("http://").parse().expect("an address")
+}
+
+/// An account with a page of rows.
+async fn fill(app: &App, number: usize) -> String {
+    let device = app.device_of(&format!("user{number}")).await;
+    let trip = device.trip("Around the world").await;
+    let memory = |at: usize| {
+        let fields = json!({
+            "tripId": trip,
+            "title": format!("Day {at}: over the pass"),
+            "content": "We left early, while the valley still lay in the shade. ".repeat(3),
+            "date": "2026-01-15T10:30:00.000Z",
+            "latitude": 46.5 + at as f64 / 1000.0,
+            "longitude": 8.0 + at as f64 / 1000.0,
+            "address": "Furka Pass, Switzerland",
+        });
+        create("Memory", Uuid::new_v4(), fields).1
+    };
+    let memories: Vec<Json> = (1..ROWS).map(memory).collect();
+    let pushed = device.push(json!({ "memories": memories })).await;
+    assert_eq!(pushed.successful.len(), ROWS - 1);
+    device.token
+}
+
+// ── The bare handler ─────────────────────────────────────────────────────────────────────────
+
+/// What the bare handler returns.
+static SAMPLE: RwLock<Option<Finished>> = RwLock::new(None);
+
+type Finished = (Vec<(HeaderName, HeaderValue)>, Bytes);
+
+fn keep(sample: &Sample) {
+    let headers = sample
+        .headers
+        .iter()
+        .filter(|(name, _)| !["content-length", "date", "x-request-id"].contains(&name.as_str()));
+    let headers = headers.map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        (name, HeaderValue::from_str(value).expect("a value"))
+    });
+    let kept = (headers.collect(), Bytes::from(sample.body.clone()));
+    *SAMPLE.write().expect("no panic") = Some(kept);
+}
+
+async fn bare() -> SocketAddr {
+    // It reads the body, as any handler of a POST does.
+    async fn handler(_body: Bytes) -> Response {
+        let sample = SAMPLE.read().expect("no panic");
+        let Some((headers, body)) = sample.as_ref() else { return "".into_response() };
+        let mut response = body.clone().into_response();
+        for (name, value) in headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+        response
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let router = Router::new().route("/graphql", post(handler));
+    tokio::spawn(async { axum::serve(listener, router).await });
+    address
+}
+
+// ── Clients ──────────────────────────────────────────────────────────────────────────────────
+
+fn request(token: &str, coding: &str) -> Vec<u8> {
+    let body = json!({ "query": PULL, "operationName": "Pull", "variables": {} }).to_string();
+    format!(
+        "POST /graphql HTTP/1.1\r\nhost: cairn\r\ncontent-type: application/json\r\n\
+         authorization: Bearer {token}\r\naccept-encoding: {coding}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A whole answer.
+struct Sample {
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// Reads one answer into a buffer, and gives where its body begins and how long it all is.
+fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> (usize, usize) {
+    let mut filled = 0;
+    let (mut begin, mut end) = (0, usize::MAX);
+    while filled < end {
+        let count = socket.read(&mut buffer[filled..]).expect("an answer");
+        assert!(count > 0, "the server closed the connection");
+        filled += count;
+        if begin == 0
+            && let Some(at) = buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n")
+        {
+            begin = at + 4;
+            let head = std::str::from_utf8(&buffer[..begin]).expect("text");
+            let length = head.lines().filter_map(|line| line.split_once(':'));
+            let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let (_, length) = length.next().unwrap_or_else(|| panic!("no length: {head}"));
+            end = begin + length.trim().parse::<usize>().expect("a length");
+        }
+    }
+    (begin, end)
+}
+
+/// Room for the largest answer.
+const BUFFER: usize = 4 << 20;
+
+/// Asks until every answer is kept, and gives one.
+fn warm(server: SocketAddr, requests: &[Vec<u8>], hit: &str) -> Sample {
+    let mut socket = TcpStream::connect(server).expect("a connection");
+    let mut buffer = vec![0; BUFFER];
+    let mut sample = None;
+    for request in requests {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            socket.write_all(request).expect("sent");
+            let (begin, end) = read(&mut socket, &mut buffer);
+            let head = std::str::from_utf8(&buffer[..begin]).expect("text");
+            if head.contains(hit) {
+                let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+                let headers = headers.map(|(name, value)| (name.into(), value.into())).collect();
+                sample = Some(Sample { headers, body: buffer[begin..end].to_vec() });
+                break;
+            }
+            assert!(Instant::now() < until, "never kept: {head}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    sample.expect("a request")
+}
+
+/// Requests a second that all clients together get answered.
+async fn load(server: SocketAddr, requests: &[Vec<u8>]) -> f64 {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    STOP.store(false, Ordering::SeqCst);
+    DONE.store(0, Ordering::SeqCst);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let request = requests[number % requests.len()].clone();
+            std::thread::spawn(move || {
+                let mut socket = TcpStream::connect(server).expect("a connection");
+                socket.set_nodelay(true).expect("no delay");
+                let mut buffer = vec![0; BUFFER];
+                while !STOP.load(Ordering::Relaxed) {
+                    socket.write_all(&request).expect("sent");
+                    read(&mut socket, &mut buffer);
+                    DONE.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    // They get going.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (before, started) = (DONE.load(Ordering::SeqCst), Instant::now());
+    tokio::time::sleep(ROUND).await;
+    let (after, time) = (DONE.load(Ordering::SeqCst), started.elapsed());
+    STOP.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.join().expect("no panic");
+    }
+    (after - before) as f64 / time.as_secs_f64()
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}

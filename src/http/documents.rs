@@ -1,0 +1,83 @@
+//! Documents that were looked at and parsed, remembered by their texts: apps send the same few
+//! again and again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_graphql::Request;
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+
+use super::document;
+use crate::config::limits;
+use crate::error::Error;
+use crate::graphql::{Cacheable, cacheable};
+
+/// A document that may be executed.
+pub struct Document {
+    parsed: ExecutableDocument,
+    /// By the operations' names.
+    cacheable: HashMap<Option<String>, Cacheable>,
+}
+
+#[derive(Clone)]
+pub struct Documents {
+    remembered: moka::sync::Cache<Arc<str>, Arc<Document>>,
+}
+
+impl Default for Documents {
+    fn default() -> Documents {
+        let remembered = moka::sync::Cache::builder()
+            .max_capacity(limits::DOCUMENTS)
+            .weigher(|text: &Arc<str>, _| text.len() as u32)
+            .build();
+        Documents { remembered }
+    }
+}
+
+impl Documents {
+    /// The document of this text. Errors are not remembered.
+    pub fn read(&self, text: &str) -> Result<Arc<Document>, Error> {
+        if let Some(known) = self.remembered.get(text) {
+            return Ok(known);
+        }
+        let document = Arc::new(Document::new(document::read(text)?));
+        if text.len() <= limits::REMEMBERED {
+            self.remembered.insert(text.into(), document.clone());
+        }
+        Ok(document)
+    }
+}
+
+impl Document {
+    fn new(parsed: ExecutableDocument) -> Document {
+        let operations = parsed.operations.iter();
+        let cacheable = operations
+            .filter_map(|(name, operation)| {
+                let found = cacheable(&parsed, name, &operation.node)?;
+                Some((found.name.clone(), found))
+            })
+            .collect();
+        Document { parsed, cacheable }
+    }
+
+    /// The type of the operation that would be executed, if it is clear which one.
+    pub fn operation_type(&self, name: Option<&str>) -> Option<OperationType> {
+        document::operation_type(&self.parsed, name)
+    }
+
+    /// Whether the answer to an operation may be kept. A single one may go without its name, or by a
+    /// wrong one.
+    pub fn cacheable(&self, name: Option<&str>) -> Option<&Cacheable> {
+        match self.cacheable.get(&name.map(str::to_owned)) {
+            None if self.parsed.operations.iter().count() == 1 => self.cacheable.values().next(),
+            found => found,
+        }
+    }
+
+    /// Makes a request ready to be executed.
+    pub fn prepare(&self, request: &mut Request) {
+        let mut parsed = self.parsed.clone();
+        document::drop_missing_variables(&mut parsed, &request.variables);
+        request.set_parsed_query(parsed);
+    }
+}
