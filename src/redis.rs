@@ -43,6 +43,8 @@ struct Line {
     link: Option<Link>,
     /// How many links there were: what fails on an old one says nothing about the new one.
     number: u64,
+    /// How many requests were answered on it.
+    answers: u64,
     breaker: Breaker,
 }
 
@@ -82,7 +84,7 @@ impl Redis {
                 Some(builder.build().map_err(no_address)?)
             }
         };
-        let line = Line { link: None, number: 0, breaker: Breaker::open() };
+        let line = Line { link: None, number: 0, answers: 0, breaker: Breaker::open() };
         let inner =
             Inner { nodes, cluster, prefix: format!("cairn:{epoch}:"), line: Mutex::new(line) };
         let redis = Redis { inner: Arc::new(inner) };
@@ -173,26 +175,31 @@ impl Redis {
     }
 
     async fn ask<T: FromRedisValue>(&self, within: Duration, command: &Cmd) -> Result<T, Trouble> {
-        let (mut link, number) = {
+        let (mut link, number, answers) = {
             let line = self.inner.line();
-            (line.link.clone().ok_or(Trouble::Away)?, line.number)
+            (line.link.clone().ok_or(Trouble::Away)?, line.number, line.answers)
         };
         let answer = match timeout(within, link.ask(command)).await {
             Ok(answer) => answer.map_err(Trouble::from),
             Err(_) => Err(Trouble::Late(within)),
         };
-        self.note(number, answer.as_ref().err());
+        self.note(number, answers, answer.as_ref().err());
         answer
     }
 
-    /// Counts what became of a request, and gives a link up that fails again and again.
-    fn note(&self, number: u64, trouble: Option<&Trouble>) {
+    /// Counts what became of a request, and gives a link up that fails again and again. `answers`: how
+    /// many there were when it was asked. If there are more now, Redis is well, and the queue long.
+    fn note(&self, number: u64, answers: u64, trouble: Option<&Trouble>) {
         let mut line = self.inner.line();
         if line.number != number || line.link.is_none() {
             return;
         }
         match trouble {
-            None => line.breaker.worked(),
+            None => {
+                line.answers += 1;
+                line.breaker.worked();
+            }
+            Some(Trouble::Late(_)) if line.answers > answers => {}
             Some(trouble) => {
                 let broken = matches!(trouble, Trouble::Failed(error) if error.is_io_error());
                 if !line.breaker.failed(broken) {

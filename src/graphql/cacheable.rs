@@ -250,7 +250,8 @@ mod tests {
             deleted { memories } conflicts { id localData resolution { resolvedBy } } hasMore nextCursor serverTimestamp } }
             fragment T on Trip { id role trackSegments { points { speed } } ... { name } }");
         let fields = vec!["enhancedSync".into()];
-        assert_eq!(pull, Some(Cacheable { name: None, urls: false, fields }));
+        let name = Some("Pull".into());
+        assert_eq!(pull, Some(Cacheable { name, urls: false, fields }));
         let urls = of("{ trips { coverImageUrl } tags { id } }").expect("may be kept");
         assert!(urls.urls);
         assert_eq!(urls.fields, ["trips", "tags"]);
