@@ -535,6 +535,8 @@ pub mod limits {
     pub const HELD_SCOPES: usize = 100;
     /// Reads for many at once that run at the same time: while one takes long, others go on.
     pub const GATHER_READS: usize = 2;
+    /// Those who must wait before another such read begins beside one.
+    pub const GATHER_COMPANY: usize = 16;
     /// Those whom one read serves: it takes no longer for them than for a few.
     pub const GATHERED: usize = 256;
     /// Waiting for a read for many. A request that waits longer asks by itself.

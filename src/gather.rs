@@ -87,9 +87,11 @@ where
 }
 
 impl<K, V> Queue<K, V> {
-    /// Begins a read for those who wait, if there may be another.
+    /// Begins a read for those who wait, if there may be another. Beside one that is running only for
+    /// several: a read costs the same for one as for many, and under load that is what a hit costs.
     fn begin(&mut self) -> Option<Vec<Asker<K, V>>> {
-        if self.waiting.is_empty() || self.running >= limits::GATHER_READS {
+        let enough = if self.running == 0 { 1 } else { limits::GATHER_COMPANY };
+        if self.waiting.len() < enough || self.running >= limits::GATHER_READS {
             return None;
         }
         self.running += 1;
@@ -245,8 +247,7 @@ mod tests {
             assert_eq!(answer, Ok(Some(n % 10)));
         }
         let asked = asked.lock().expect("no panic").clone();
-        // The first ones did not wait for company.
-        assert_eq!(asked.len(), limits::GATHER_READS + 1, "{asked:?}");
-        assert_eq!(asked.last(), Some(&10));
+        // The first one did not wait for company, the next ones did.
+        assert_eq!(asked, [1, 10, 10]);
     }
 }
