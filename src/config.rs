@@ -352,7 +352,7 @@ pub mod limits {
     pub const COME_BACK: Duration = Duration::from_secs(60);
     /// Bytes that the bodies of all requests may take together, unpacked: eight of the largest.
     pub const BODIES: usize = 8 * BODY;
-    /// Bytes of a request's body that is read before its turn: pulls are that small, batches seldom.
+    /// Bytes of a request whose body may be read before its turn.
     pub const SMALL: usize = 8 * 1024;
     /// Bytes of a GraphQL document. Rows belong into variables: parsing a literal costs ten times
     /// as much, and cannot be cut short.
@@ -496,9 +496,9 @@ pub mod limits {
     pub const SOCKET_LEAVES: Duration = Duration::from_millis(1);
     /// Telling the other instances of the last commits, when this one stops.
     pub const LAST_NEWS: Duration = Duration::from_secs(2);
-    /// Waiting for Redis in a request: many times what a server nearby takes, and little to lose
+    /// Waiting for Redis in a request: less than making an answer costs a busy server, and little to lose
     /// when it hangs.
-    pub const REDIS_REQUEST: Duration = Duration::from_millis(20);
+    pub const REDIS_REQUEST: Duration = Duration::from_millis(100);
     /// Waiting for Redis in the background: connecting, telling others, pinging.
     pub const REDIS_PATIENCE: Duration = Duration::from_secs(1);
     /// Failures in a row after which Redis is not asked any more until it answers a ping.
