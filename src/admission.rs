@@ -179,7 +179,8 @@ impl Hall {
     }
 
     fn wait(&mut self, requester: Requester) -> Result<oneshot::Receiver<Place>, Error> {
-        if self.waiting >= self.bounds.waiting {
+        let of_one = self.queues.get(&requester).map_or(0, |queue| queue.waiting.len());
+        if self.waiting >= self.bounds.waiting || of_one >= self.bounds.waiting_of_one {
             // Those who left in the meantime take no room.
             self.forget_the_impatient();
         }
@@ -187,11 +188,6 @@ impl Hall {
             return Err(self.turn_away(Instant::now()));
         }
         let queue = self.queues.entry(requester).or_default();
-        if queue.waiting.len() >= self.bounds.waiting_of_one {
-            let before = queue.waiting.len();
-            queue.waiting.retain(|place| !place.is_closed());
-            self.waiting -= before - queue.waiting.len();
-        }
         if queue.waiting.len() >= self.bounds.waiting_of_one {
             return Err(Error::rate_limited(error::spread()));
         }
@@ -405,6 +401,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_hangs_up_and_comes_again_has_one_turn_like_everybody() {
+        let door = Door::new(Bounds { at_once: 1, ..BOUNDS });
+        let _place = door.enter(requester(9)).await.expect("an empty hall");
+        let (told, _tells) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..3 {
+            let tasks: Vec<_> = (0..4).map(|_| waits(&door, 1, &told)).collect();
+            while lock(&door.hall).waiting < 4 {
+                tokio::task::yield_now().await;
+            }
+            for task in tasks {
+                task.abort();
+                assert!(task.await.is_err_and(|error| error.is_cancelled()));
+            }
+            let again = waits(&door, 1, &told);
+            while door.load().1 < 1 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(lock(&door.hall).turns.len(), 1);
+            again.abort();
+        }
+    }
+
+    #[tokio::test]
     async fn who_waits_too_long_is_told_when_to_come_back() {
         let patience = Duration::from_millis(1);
         let door = Door::new(Bounds { at_once: 1, patience, ..BOUNDS });
@@ -450,7 +469,7 @@ mod tests {
             hall.keep_pace(start + Duration::from_millis(500) * half);
         }
         assert!((490..=500).contains(&hall.pace.as_millis()), "{:?}", hall.pace);
-        hall.appointment = start;
+        (hall.appointment, hall.waiting) = (start, 0);
         let seconds: Vec<u64> = (0..10).map(|_| told(&mut hall)).collect();
         assert_eq!((seconds[1], seconds[9]), (1, 4));
         // The queue goes first, and nobody is sent away for ever.
