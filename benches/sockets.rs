@@ -14,7 +14,7 @@ use cairn::config::limits;
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value as Json, json};
-use support::{Process, Socket, ask, client};
+use support::{Process, Socket, ask, client, log_in};
 
 const SOCKETS: usize = 10_000;
 const ACCOUNTS: usize = SOCKETS / limits::SOCKETS_PER_ACCOUNT;
@@ -73,20 +73,6 @@ async fn main() {
     let (status, log) = process.ended().await;
     println!("stopped in {:.1?}: {status}", started.elapsed());
     assert!(status.success(), "{log}");
-}
-
-async fn log_in(url: &str, number: usize) -> String {
-    let client = client();
-    let input = json!({ "email": format!("{number}@example.org"), "password": "correct horse" });
-    for request in ["register(input: $input) { id }", "login(input: $input) { token }"] {
-        let document = format!("mutation($input: UserInput!) {{ {request} }}");
-        let answer = ask(&client, url, None, &document, json!({ "input": input })).await;
-        if let Some(token) = answer["data"]["login"]["token"].as_str() {
-            return token.to_owned();
-        }
-        assert!(answer["errors"].is_null(), "{answer}");
-    }
-    panic!("no token");
 }
 
 async fn subscribed(url: &str, token: &str) -> Socket {
