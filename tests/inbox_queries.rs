@@ -376,7 +376,7 @@ both! {
         let [diary, shared] = [ada.trip("diary").await, ada.trip("shared").await];
         ada.share(shared, &bob, "EDITOR").await;
         let memory = Uuid::new_v4();
-        let fields = json!({ "tripId": diary, "title": "secret 1", "content": "secret 2", "latitude": 46.5, "longitude": 7.25 });
+        let fields = json!({ "tripId": diary, "title": "secret 1", "content": "secret 2", "latitude": 46.518273, "longitude": 7.251938 });
         ada.push_one(create("Memory", memory, fields)).await;
         ada.push_one(update("Memory", memory, 1, json!({ "title": "secret 3", "latitude": 47.5, "longitude": 8.25 }))).await;
         let moved = json!({ "tripId": shared, "title": "open", "content": null, "latitude": null, "longitude": null });
@@ -398,7 +398,7 @@ both! {
             let [diary, shared] = [ada.trip("diary").await, ada.trip("shared").await];
             ada.share(shared, &bob, "EDITOR").await;
             let memory = Uuid::new_v4();
-            let fields = json!({ "tripId": diary, "title": "secret 1", "content": "secret 2", "latitude": 46.5, "longitude": 7.25 });
+            let fields = json!({ "tripId": diary, "title": "secret 1", "content": "secret 2", "latitude": 46.518273, "longitude": 7.251938 });
             ada.push_one(create("Memory", memory, fields)).await;
             let moved = json!({ "tripId": shared, "title": "open", "content": null, "latitude": null, "longitude": null });
             assert_eq!(ada.push_one(update("Memory", memory, 1, moved)).await, "ok 2");
@@ -413,7 +413,7 @@ both! {
             shown += &resolution.to_string();
             shown += &bob.conflict(&conflict).await.to_string();
             shown += &format!("{:?}", bob.fresh_rows().await);
-            for secret in ["secret", "46.5", "7.25"] {
+            for secret in ["secret", "46.518273", "7.251938"] {
                 assert!(!shown.contains(secret), "{strategy} shows {secret}: {shown}");
             }
         }
