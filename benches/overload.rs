@@ -7,6 +7,7 @@
 //! process fails if fewer than 99.9 % are served, or if the server's memory (VmHWM, so its peak) passes
 //! 500 MB.
 
+mod accounts;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
@@ -15,11 +16,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use accounts::log_in;
 use futures_util::{StreamExt, future, stream};
 use reqwest::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value as Json, json};
-use support::{PUSH, Process, ask, client, create, log_in};
+use support::{PUSH, Process, ask, client, create};
 use tokio::sync::Barrier;
 use uuid::Uuid;
 

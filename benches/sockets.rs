@@ -4,17 +4,19 @@
 //! accounts, 20 each, on one instance. Its memory is what the system says it holds (VmRSS), so it
 //! includes what the allocator keeps.
 
+mod accounts;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
 
 use std::time::{Duration, Instant};
 
+use accounts::log_in;
 use cairn::config::limits;
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value as Json, json};
-use support::{Process, Socket, ask, client, log_in};
+use support::{Process, Socket, ask, client};
 
 const SOCKETS: usize = 10_000;
 const ACCOUNTS: usize = SOCKETS / limits::SOCKETS_PER_ACCOUNT;
