@@ -45,11 +45,11 @@ impl Default for Hasher {
     fn default() -> Hasher {
         // More than there are cores would only take turns.
         let places = available_parallelism().map_or(1, usize::from).min(limits::HASHES);
-        let mut memory = Memory::new();
-        let nobody = hash(&Uuid::new_v4().to_string(), &mut memory).unwrap_or_default();
+        // Its memory goes back: an instance that only keeps sockets open has no use for it.
+        let nobody = hash(&Uuid::new_v4().to_string(), &mut Memory::new()).unwrap_or_default();
         Hasher {
             places: Arc::new(Semaphore::new(places)),
-            memories: Arc::new(Mutex::new(vec![memory])),
+            memories: Arc::default(),
             nobody: nobody.into(),
         }
     }
