@@ -31,7 +31,7 @@ pub use password::{Hasher, check_hash};
 pub use token::Signer;
 
 /// Who asks, as a token says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub account: Uuid,
     pub session: Uuid,
@@ -51,7 +51,8 @@ pub struct Auth {
     signer: Signer,
     passwords: Hasher,
     session: Duration,
-    callers: Gather<Caller, ()>,
+    /// Whose sessions are there.
+    sessions: Gather<Uuid, Uuid>,
 }
 
 /// For how long someone counts as online after they were seen, in milliseconds.
@@ -67,8 +68,11 @@ const MAX_DEVICES: u64 = 1_000;
 impl Auth {
     pub fn new(db: Db, signer: Signer, session: Duration) -> Auth {
         let reader = db.clone();
-        let callers = Gather::new(move |callers| there(reader.clone(), callers));
-        Auth { db, signer, passwords: Hasher::default(), session, callers }
+        let sessions = Gather::new(move |ids: Vec<Uuid>| {
+            let db = reader.clone();
+            async move { alive(&db, &ids).await }
+        });
+        Auth { db, signer, passwords: Hasher::default(), session, sessions }
     }
 
     /// Makes an account and its own scope.
@@ -236,12 +240,6 @@ impl Auth {
         Ok(())
     }
 
-    /// Who sends this token. None: nobody, any more.
-    pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, Error> {
-        let Some(caller) = self.signer.verify(token) else { return Ok(None) };
-        Ok(self.is_alive(caller).await?.then_some(caller))
-    }
-
     /// Whom a token names, and for how long it is good. Whether the session is there is another
     /// question: [`Auth::is_alive`].
     pub fn read(&self, token: &str) -> Option<(Caller, Duration)> {
@@ -253,26 +251,16 @@ impl Auth {
 
     /// Whether the caller's session is there: as of now, for all who ask at once.
     pub async fn is_alive(&self, caller: Caller) -> Result<bool, Error> {
-        match self.callers.ask(caller).await {
-            Ok(found) => Ok(found.is_some()),
-            Err(Failed) => Ok(there(self.db.clone(), vec![caller]).await?.contains_key(&caller)),
-        }
+        let account = match self.sessions.ask(caller.session).await {
+            Ok(found) => found,
+            Err(Failed) => alive(&self.db, &[caller.session]).await?.remove(&caller.session),
+        };
+        Ok(account == Some(caller.account))
     }
 
     /// Those of these sessions that are there.
     pub async fn alive(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
-        let mut found = HashSet::new();
-        for among in store::in_lists(self.db.pool(), ("session", "id"), ids) {
-            for row in self.db.pool().query_all(&sessions().and_where(among).to_owned()).await? {
-                found.insert(row.try_get_by_index(0).map_err(Error::from)?);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whose token it is, if it is one of ours. Whether its session goes on is another question.
-    pub fn account_of(&self, token: &str) -> Option<Uuid> {
-        self.signer.verify(token).map(|caller| caller.account)
+        Ok(alive(&self.db, ids).await?.into_keys().collect())
     }
 
     pub async fn account(&self, id: Uuid) -> Result<Option<Account>, Error> {
@@ -387,16 +375,14 @@ pub fn check_line(name: &str, text: String) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Those of these callers whose sessions are there.
-async fn there(db: Db, callers: Vec<Caller>) -> Result<HashMap<Caller, ()>, Error> {
-    let ids: Vec<Uuid> = callers.iter().map(|caller| caller.session).collect();
+/// Those of these sessions that are there, and whose they are.
+async fn alive(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Uuid>, Error> {
     let mut found = HashMap::new();
-    for among in store::in_lists(db.pool(), ("session", "id"), &ids) {
+    for among in store::in_lists(db.pool(), ("session", "id"), ids) {
         let select = sessions().column(("session", "account_id")).and_where(among).to_owned();
         for row in db.pool().query_all(&select).await? {
             let session = row.try_get_by_index(0).map_err(Error::from)?;
-            let account = row.try_get_by_index(1).map_err(Error::from)?;
-            found.insert(Caller { account, session }, ());
+            found.insert(session, row.try_get_by_index(1).map_err(Error::from)?);
         }
     }
     Ok(found)

@@ -66,7 +66,7 @@ pub struct Services {
     pub shares: Throttle,
     pub throttles: Throttles,
     /// Whoever asks the database for something new takes a place here. Requests by POST and GET have one
-    /// while they are executed.
+    /// while they are executed; an answer that was kept needs none.
     pub admission: Admission,
 }
 

@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::time::timeout;
 
 use super::documents::Document;
-use super::graphql::bearer;
+use super::graphql::Asker;
 use super::{Context, LoggedUser, is_known};
 use crate::auth::Caller;
 use crate::cache::entry::Coding;
@@ -50,25 +50,22 @@ pub struct Making {
     pub caller: Caller,
 }
 
-/// Asks the cache for the answer to a request. Who asks is found out before, and where they stand, on
-/// every request.
+/// Asks the cache for the answer to a request. Whether the caller's session goes on is found out before,
+/// and where they stand, on every request.
 pub async fn ask(
     context: &Context,
-    headers: &HeaderMap,
-    media: &'static str,
+    asker: &Asker,
     base: &str,
     document: &Document,
     request: &Request,
 ) -> Asked {
     let operation = request.operation_name.as_deref();
     let Some(cacheable) = document.cacheable(operation) else { return Asked::Bypass };
-    if !context.cache.is_on() || wants_it_anew(headers) {
+    if !context.cache.is_on() || wants_it_anew(&asker.headers) {
         return Asked::Bypass;
     }
+    let Some(caller) = asker.caller else { return Asked::Bypass };
     let auth = &context.services.auth;
-    let Some((caller, _)) = bearer(headers).and_then(|token| auth.read(token)) else {
-        return Asked::Bypass;
-    };
     // Whoever is refused, or cannot be looked up, is told so where all others are.
     let (is_alive, standing) =
         tokio::join!(auth.is_alive(caller), context.cache.standing(caller.account));
@@ -84,7 +81,7 @@ pub async fn ask(
         document: &request.query,
         operation,
         variables: &variables,
-        media,
+        media: asker.media,
         base,
     });
     if let Some(entry) = context.cache.near(&key) {
@@ -177,13 +174,8 @@ fn wants_it_anew(headers: &HeaderMap) -> bool {
 }
 
 /// Answers with an entry, as it lies there.
-pub fn respond(
-    context: &Context,
-    method: &Method,
-    headers: &HeaderMap,
-    media: &'static str,
-    found: Found,
-) -> Response {
+pub fn respond(context: &Context, asker: &Asker, found: Found) -> Response {
+    let Asker { method, headers, media, .. } = asker;
     let Found { entry, source, caller } = found;
     context.cache.counts.answered(source);
     let (coding, body) = entry.body(coding(headers));
@@ -191,7 +183,7 @@ pub fn respond(
     let tag = format!("\"{}{mark}\"", entry.tag);
     // By RFC 9110, 13.1.2, a 304 answers GET and HEAD alone. What a POST would be compared with is
     // what a GET of the same URL would give, and that is no query: it is answered as a whole.
-    let is_known = method == Method::GET && is_known(headers, &tag);
+    let is_known = *method == Method::GET && is_known(headers, &tag);
     let mut response = Response::new(if is_known { Body::empty() } else { Body::from(body) });
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

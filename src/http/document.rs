@@ -7,21 +7,11 @@ use async_graphql::parser::types::{
     Directive, DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
     Selection, SelectionSet,
 };
-use async_graphql::{Name, Positioned, Request, Variables};
+use async_graphql::{Name, Positioned, Variables};
 use async_graphql_value::Value;
 
 use crate::config::limits;
 use crate::error::{Code, Error};
-
-/// Checks a request's document, and makes it ready to be executed. Gives the type of the operation that
-/// would be, if it is clear which one.
-pub fn prepare(request: &mut Request) -> Result<Option<OperationType>, Error> {
-    let mut parsed = read(&request.query)?;
-    let operation = operation_type(&parsed, request.operation_name.as_deref());
-    drop_missing_variables(&mut parsed, &request.variables);
-    request.set_parsed_query(parsed);
-    Ok(operation)
-}
 
 /// Reads a document, unless it is more than any sensible query.
 pub fn read(text: &str) -> Result<ExecutableDocument, Error> {

@@ -1,7 +1,6 @@
 //! Documents that were looked at and parsed, remembered by their texts: apps send the same few
 //! again and again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::Request;
@@ -15,8 +14,7 @@ use crate::graphql::{Cacheable, cacheable};
 /// A document that may be executed.
 pub struct Document {
     parsed: ExecutableDocument,
-    /// By the operations' names.
-    cacheable: HashMap<Option<String>, Cacheable>,
+    cacheable: Vec<Cacheable>,
 }
 
 #[derive(Clone)]
@@ -52,10 +50,7 @@ impl Document {
     fn new(parsed: ExecutableDocument) -> Document {
         let operations = parsed.operations.iter();
         let cacheable = operations
-            .filter_map(|(name, operation)| {
-                let found = cacheable(&parsed, name, &operation.node)?;
-                Some((found.name.clone(), found))
-            })
+            .filter_map(|(name, operation)| cacheable(&parsed, name, &operation.node))
             .collect();
         Document { parsed, cacheable }
     }
@@ -68,10 +63,8 @@ impl Document {
     /// Whether the answer to an operation may be kept. A single one may go without its name, or by a
     /// wrong one.
     pub fn cacheable(&self, name: Option<&str>) -> Option<&Cacheable> {
-        match self.cacheable.get(&name.map(str::to_owned)) {
-            None if self.parsed.operations.iter().count() == 1 => self.cacheable.values().next(),
-            found => found,
-        }
+        let is_single = self.parsed.operations.iter().count() == 1;
+        self.cacheable.iter().find(|operation| is_single || operation.name.as_deref() == name)
     }
 
     /// Makes a request ready to be executed.

@@ -29,10 +29,34 @@ use crate::auth::Caller;
 use crate::cache::Source;
 use crate::config::limits;
 use crate::error::{self, Code, Error};
-use crate::graphql::{BaseUrl, ClientAddress, Services, Waits};
+use crate::graphql::{BaseUrl, ClientAddress, Waits};
 
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 const GRAPHQL: &str = "application/graphql-response+json; charset=utf-8";
+
+/// Who asks, and how they want to be answered.
+pub(super) struct Asker {
+    pub address: ClientAddress,
+    /// Whom the token names. Whether their session goes on, the database knows.
+    pub caller: Option<Caller>,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub media: &'static str,
+}
+
+impl Asker {
+    fn new(
+        context: &Context,
+        address: ClientAddress,
+        method: Method,
+        headers: HeaderMap,
+        media: &'static str,
+    ) -> Asker {
+        let named = bearer(&headers).and_then(|token| context.services.auth.read(token));
+        let caller = named.map(|(caller, _)| caller);
+        Asker { address, caller, method, headers, media }
+    }
+}
 
 pub async fn post(
     State(context): State<Context>,
@@ -59,9 +83,10 @@ pub async fn post(
     }
     // Of what changes something, or is large, only the bytes wait for a place: read as a request they
     // take several times as much. A small query may find its answer without one.
+    let asker = Asker::new(&context, address, Method::POST, headers, media);
     let place = match is_small_query(&body) {
         true => None,
-        false => match enter(&context, address, &headers).await {
+        false => match enter(&context, &asker).await {
             Ok(place) => Some(place),
             Err(error) => return refusal(media, request_error(media), error),
         },
@@ -73,9 +98,7 @@ pub async fn post(
             let error = Error::bad_input("the body is no GraphQL request: give `query`");
             refusal(media, StatusCode::BAD_REQUEST, error)
         }
-        Ok(request) => {
-            execute(context, place, address, Method::POST, headers, media, request).await
-        }
+        Ok(request) => execute(context, asker, place, request).await,
         Err(error) => {
             let message = format!("the body is no GraphQL request: {error}");
             refusal(media, StatusCode::BAD_REQUEST, Error::bad_input(message))
@@ -89,16 +112,13 @@ fn is_small_query(body: &[u8]) -> bool {
     body.len() <= limits::SMALL && !body.windows(MUTATION.len()).any(|part| part == MUTATION)
 }
 
-/// Waits for a place. Who asks is told by the token alone: whether its session goes on, the database
-/// knows.
-async fn enter(
-    context: &Context,
-    address: ClientAddress,
-    headers: &HeaderMap,
-) -> Result<Place, Error> {
-    let Services { auth, admission, .. } = &*context.services;
-    let account = bearer(headers).and_then(|token| auth.account_of(token));
-    admission.enter(account.map_or(Requester::Address(address.0), Requester::Account)).await
+/// Waits for a place.
+async fn enter(context: &Context, asker: &Asker) -> Result<Place, Error> {
+    let requester = match asker.caller {
+        Some(caller) => Requester::Account(caller.account),
+        None => Requester::Address(asker.address.0),
+    };
+    context.services.admission.enter(requester).await
 }
 
 /// Why a body could not be read.
@@ -148,7 +168,8 @@ pub async fn get(
     };
     let mut request = Request::new(query).variables(variables.unwrap_or_default());
     request.operation_name = operation_name.filter(|name| !name.is_empty());
-    execute(context, None, address, Method::GET, headers, media, request).await
+    let asker = Asker::new(&context, address, Method::GET, headers, media);
+    execute(context, asker, None, request).await
 }
 
 /// What became of a request.
@@ -161,39 +182,34 @@ enum Done {
 
 async fn execute(
     context: Context,
+    asker: Asker,
     place: Option<Place>,
-    address: ClientAddress,
-    method: Method,
-    headers: HeaderMap,
-    media: &'static str,
     mut request: Request,
 ) -> Response {
+    let media = asker.media;
     let refused = |error| refusal(media, request_error(media), error);
     let document = match context.documents.read(&request.query) {
         Ok(document) => document,
         Err(error) => return refused(error),
     };
     let operation = document.operation_type(request.operation_name.as_deref());
-    if method == Method::GET && !matches!(operation, None | Some(OperationType::Query)) {
+    if asker.method == Method::GET && !matches!(operation, None | Some(OperationType::Query)) {
         let error = Error::bad_input("only queries can be sent by GET; send this by POST");
         let mut response = refusal(media, StatusCode::METHOD_NOT_ALLOWED, error);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let base = base_url(context.public_url.as_deref(), &headers, context.listen);
-    let (making, source) =
-        match cached::ask(&context, &headers, media, &base, &document, &request).await {
-            Asked::Found(found) => {
-                return cached::respond(&context, &method, &headers, media, found);
-            }
-            Asked::Make(making) => (Some(making), Source::Miss),
-            Asked::Alone => (None, Source::Miss),
-            Asked::Bypass => (None, Source::Bypass),
-        };
+    let base = base_url(context.public_url.as_deref(), &asker.headers, context.listen);
+    let (making, source) = match cached::ask(&context, &asker, &base, &document, &request).await {
+        Asked::Found(found) => return cached::respond(&context, &asker, found),
+        Asked::Make(making) => (Some(making), Source::Miss),
+        Asked::Alone => (None, Source::Miss),
+        Asked::Bypass => (None, Source::Bypass),
+    };
     // Only what has to be made needs a place.
     let place = match place {
         Some(place) => place,
-        None => match enter(&context, address, &headers).await {
+        None => match enter(&context, &asker).await {
             Ok(place) => place,
             Err(error) => return refused(error),
         },
@@ -201,15 +217,16 @@ async fn execute(
     let deadline = Instant::now() + context.timeout;
     document.prepare(&mut request);
     let waits = Waits::default();
+    let (address, named) = (asker.address, asker.caller);
     let request = request.data(BaseUrl(base)).data(address).data(waits.clone());
     let is_write = matches!(operation, Some(OperationType::Mutation));
-    let token = bearer(&headers).map(str::to_owned);
     let (services, api) = (context.services.clone(), context.api.clone());
     let work = async move {
         let _place = place;
-        let caller: Option<Caller> = match (&making, token) {
+        let caller = match (&making, named) {
+            // Whose session was looked up before.
             (Some(making), _) => Some(making.caller),
-            (None, Some(token)) => services.auth.authenticate(&token).await?,
+            (None, Some(named)) => services.auth.is_alive(named).await?.then_some(named),
             (None, None) => None,
         };
         if let (Some(caller), true) = (caller, is_write) {
@@ -236,7 +253,7 @@ async fn execute(
         }
     };
     match done {
-        Ok(Ok(Done::Kept(found))) => cached::respond(&context, &method, &headers, media, found),
+        Ok(Ok(Done::Kept(found))) => cached::respond(&context, &asker, found),
         Ok(Ok(Done::Executed(caller, answer))) => {
             let mut response = answered(media, *answer);
             if operation == Some(OperationType::Query) {
@@ -394,7 +411,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use self::protocol::{Close, Incoming};
 use self::subscriptions::Subscriptions;
+use super::Context;
 use super::graphql::{JSON, complete, refusal};
-use super::{Context, document};
 use crate::admission::Requester;
 use crate::auth::Caller;
 use crate::config::limits;
@@ -269,24 +269,28 @@ async fn hear(
         Incoming::Subscribe { id, .. } if running.has(&id) => {
             Err(End::Closed(Close::SUBSCRIBER_EXISTS))
         }
-        Incoming::Subscribe { id, mut request } => match check(&mut request, running.len()) {
-            Ok(()) => {
-                let request = request.data(Some(caller)).data(Marks(seat.marks.clone()));
-                running.add(&id, context.api.execute_stream(request));
-                Ok(())
+        Incoming::Subscribe { id, mut request } => {
+            match check(context, &mut request, running.len()) {
+                Ok(()) => {
+                    let request = request.data(Some(caller)).data(Marks(seat.marks.clone()));
+                    running.add(&id, context.api.execute_stream(request));
+                    Ok(())
+                }
+                Err(error) => line.send_error(&id, vec![error.into_server_error()]).await,
             }
-            Err(error) => line.send_error(&id, vec![error.into_server_error()]).await,
-        },
+        }
     }
 }
 
 /// Refuses what cannot be subscribed to.
-fn check(request: &mut Request, running: usize) -> Result<(), Error> {
+fn check(context: &Context, request: &mut Request, running: usize) -> Result<(), Error> {
     if running >= limits::SUBSCRIPTIONS {
         let message = format!("a socket may have {} subscriptions", limits::SUBSCRIPTIONS);
         return Err(Error::new(Code::Limit, message));
     }
-    match document::prepare(request)? {
+    let document = context.documents.read(&request.query)?;
+    document.prepare(request);
+    match document.operation_type(request.operation_name.as_deref()) {
         None | Some(OperationType::Subscription) => Ok(()),
         Some(_) => {
             let message = "only subscriptions can be sent by a socket; send this by POST";
