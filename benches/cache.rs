@@ -3,6 +3,7 @@
 //! Both are asked by the same 64 clients, in turns, so that a noisy machine slows both: the ratio
 //! tells more than the figures. Clients are bare sockets on threads of their own.
 
+mod page;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
@@ -18,6 +19,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use page::PULL;
 use serde_json::{Value as Json, json};
 use support::{App, Backend, Redis, create};
 use uuid::Uuid;
@@ -27,20 +29,6 @@ const CLIENTS: usize = 64;
 /// An odd number, so that the median is a round that was measured.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(1);
-
-const PULL: &str = "
-    query Pull {
-        enhancedSync(batchSize: 1000) {
-            trips { id name startDate syncVersion }
-            memories {
-                id syncPriority tripId title content date latitude longitude address weatherJSON
-                tagIds userId createdAt updatedAt lastSyncAttempt syncErrorMessage syncVersion
-                isDirty needsSync syncStatus
-            }
-            deleted { trips memories }
-            hasMore nextCursor totalCount serverTimestamp
-        }
-    }";
 
 #[tokio::main]
 async fn main() {

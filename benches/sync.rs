@@ -4,6 +4,7 @@
 //! through one connection. Case and floors take turns, so that a noisy machine slows all of them:
 //! the ratios tell more than the times.
 
+mod page;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use cairn::db::Db;
 use entity::{device, memory, receipt, revision, scope, tick};
+use page::PULL;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IdenStatic, Iterable,
     ModelTrait, PrimaryKeyToColumn, QueryResult, Statement, Value,
@@ -27,22 +29,10 @@ const ROWS: usize = 1_000;
 const ROUNDS: usize = 15;
 /// Rounds before that: connections, prepared statements and caches are those of a running server.
 const WARM_UP: usize = 2;
+/// What is measured is making an answer.
+const UNCACHED: [&str; 4] = ["--cache-ttl-local", "0", "--sync-cache-ttl", "0"];
 /// Rows in one INSERT of the floors.
 const CHUNK: usize = 128;
-
-const PULL: &str = "
-    query {
-        enhancedSync(batchSize: 1000) {
-            trips { id name startDate syncVersion }
-            memories {
-                id syncPriority tripId title content date latitude longitude address weatherJSON
-                tagIds userId createdAt updatedAt lastSyncAttempt syncErrorMessage syncVersion
-                isDirty needsSync syncStatus
-            }
-            deleted { trips memories }
-            hasMore nextCursor totalCount serverTimestamp
-        }
-    }";
 
 const FLOORS: &str = "
 Floors, each in a database of its own, in one transaction on one connection, with INSERT statements
@@ -63,7 +53,7 @@ async fn main() {
 }
 
 async fn measure(backend: Backend) {
-    let app = App::on(database(backend).await, &[]).await;
+    let app = App::on(database(backend).await, &UNCACHED).await;
     let writer = app.device_of("writer").await;
     let trip = writer.trip("Around the world").await;
     let reader = app.device_of("reader").await;
