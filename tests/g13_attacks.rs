@@ -337,6 +337,29 @@ both! {
         phone.decide(&apart, json!({ "memoryId": null })).await;
     }
 
+    async fn g13_nobody_is_offered_a_place_that_is_closed_to_them(app: &App) {
+        let [phone, tablet] = app.two_devices_of("ada").await;
+        let bob = app.device_of("bob").await;
+        let [shared, own] = [phone.trip("Alps").await, phone.trip("diary").await];
+        phone.share(shared, &bob, "EDITOR").await;
+        let memory = phone.memory(shared, "Hut").await;
+        phone.push_one(delete("Memory", memory, 1)).await;
+        let moves = json!({ "title": "tablet", "tripId": own });
+        let conflict = tablet.collide(at(update("Memory", memory, 1, moves), LATE)).await;
+        let told = bob.conflict(&conflict).await;
+        let by_hand = json!(["FIRST_WRITE_WINS", "MANUAL_RESOLUTION"]);
+        assert_eq!((&told["strategies"], &told["mergedData"]), (&by_hand, &json!(null)), "{told}");
+        for strategy in ["LAST_WRITE_WINS", "FIELD_MERGE", "KEEP_BOTH"] {
+            let answer = bob.try_resolve(&conflict, strategy, None).await;
+            assert_eq!(code(&answer), "NOT_FOUND", "{strategy}: {answer}");
+        }
+        // Whose place it is can do all of it.
+        assert_eq!(phone.conflict(&conflict).await["strategies"].as_array().map(Vec::len), Some(5));
+        phone.resolve(&conflict, "FIELD_MERGE").await;
+        let rows = phone.fresh_rows().await;
+        assert_eq!(rows[&("Memory".to_owned(), memory.to_string())]["tripId"], json!(own));
+    }
+
     async fn g13_the_longest_texts_are_kept_whole(app: &App) {
         let [phone, tablet] = app.two_devices_of("ada").await;
         let trip = phone.trip("Alps").await;
