@@ -1,6 +1,7 @@
 //! One private PostgreSQL for the whole run, and a database of its own for each test. And one of a
 //! test's own, for those that kill it.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -108,6 +109,10 @@ impl Postgres {
     pub fn kill(&mut self) {
         let server = self.server.id();
         signal(server, libc::SIGSTOP);
+        // Until then it goes on starting processes, and one that nobody kills holds its memory.
+        while !["T", "Z"].contains(&field(server, 0).as_deref().unwrap_or("Z")) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         for child in children(server) {
             signal(child, libc::SIGKILL);
         }
@@ -137,15 +142,16 @@ fn signal(process: u32, signal: libc::c_int) {
 fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("the processes").flatten();
     let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
-    let is_child = |process: &u32| {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else {
-            return false;
-        };
-        // The name stands in parentheses; then come the state and the parent.
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        after_name.split_whitespace().nth(1) == Some(&parent.to_string())
-    };
-    numbers.filter(is_child).collect()
+    numbers.filter(|process| field(*process, 1) == Some(parent.to_string())).collect()
+}
+
+/// What the system says of a process after its name: its state, its parent, and so on. None: there
+/// is no such process.
+fn field(process: u32, at: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name stands in parentheses.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().nth(at).map(str::to_owned)
 }
 
 /// Who PostgreSQL runs as, where that is someone else: it refuses to run as root.
@@ -155,6 +161,8 @@ type User = Option<(u32, u32)>;
 const FOLDER: &str = "cairn-postgres-";
 const OWN_FOLDER: &str = "cairn-own-postgres-";
 const SOCKET: &str = ".s.PGSQL.5432";
+/// What the last start of a server told.
+const LOG: &str = "log";
 
 /// Makes a folder with an empty cluster in it.
 fn make_cluster(folder: &Path) -> User {
@@ -173,21 +181,33 @@ fn make_cluster(folder: &Path) -> User {
     user
 }
 
-/// Starts a server on a folder's cluster, and waits until it answers.
+/// Starts a server on a folder's cluster, and waits until it answers. One that gives up is started
+/// again, as whoever looks after a server does.
 fn serve(folder: &Path, user: User, settings: &[&str]) -> Child {
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut server = launch(folder, user, settings);
+    while !(folder.join(SOCKET).exists() && is_ready(folder)) {
+        if Instant::now() > until {
+            let log = std::fs::read_to_string(folder.join(LOG)).unwrap_or_default();
+            panic!("PostgreSQL did not start:\n{log}");
+        }
+        if server.try_wait().expect("its state").is_some() {
+            server = launch(folder, user, settings);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server
+}
+
+fn launch(folder: &Path, user: User, settings: &[&str]) -> Child {
     let mut server = Command::new(binary("postgres"));
     server.arg("-D").arg(folder.join("data")).arg("-k").arg(folder).args(["-h", ""]);
     for setting in settings {
         server.args(["-c", setting]);
     }
-    as_user(&mut server, user).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = keeper::spawn(server, libc::SIGQUIT);
-    let until = Instant::now() + Duration::from_secs(30);
-    while !(folder.join(SOCKET).exists() && is_ready(folder)) {
-        assert!(Instant::now() < until, "PostgreSQL did not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    server
+    let log = File::create(folder.join(LOG)).expect("a log for PostgreSQL");
+    as_user(&mut server, user).current_dir(folder).stdout(Stdio::null()).stderr(log);
+    keeper::spawn(server, libc::SIGQUIT)
 }
 
 fn is_ready(folder: &Path) -> bool {
