@@ -1,13 +1,15 @@
 //! Three instances, PostgreSQL and Redis as processes, while everything that can fail does. Devices
-//! edit, push and pull all the while, send again what got no answer, and check at every step that
-//! nothing is lost, doubled or stale. `CHAOS_SEED` repeats a run's plan, `CHAOS_SECONDS` lets it last
+//! edit, push, pull and decide all the while, send again what got no answer, and check at every step
+//! that nothing is lost, doubled or stale. `CHAOS_SEED` repeats a run's plan, `CHAOS_SECONDS` lets it last
 //! longer.
 
 mod client;
 mod door;
 mod faults;
 mod ledger;
+mod poked;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,13 +21,13 @@ use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use self::client::{Client, Role};
+use self::client::{Client, Make, Role};
 use self::door::Door;
 use self::faults::{Lane, Plan};
 use self::ledger::{Ledger, Row, Set, Told};
 use crate::support::{self, Dice, Fleet, Pushed, RETENTION, Shared, create, eventually};
 
-/// Accounts, with two devices each. Each shares a trip with the next.
+/// Accounts, with a device of each make. Each shares a trip with the next.
 const ACCOUNTS: usize = 3;
 
 /// A run: what it knows, and what it tells if it fails.
@@ -46,7 +48,8 @@ impl Run {
     async fn start(shared: Shared, settings: &[(&'static str, &str)]) -> Run {
         let seed = setting("CHAOS_SEED").unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0 >> 16);
         let began = Instant::now();
-        let fleet = Arc::new(Fleet::start(shared, settings).await);
+        let settings = [&[("SOCKET_PING", poked::PING)], settings].concat();
+        let fleet = Arc::new(Fleet::start(shared, &settings).await);
         let (ledger, told) = Default::default();
         let run = Run { seed, began, fleet, ledger, told };
         run.tell("all instances are there".into());
@@ -82,12 +85,12 @@ impl Run {
         }
         let mut clients = Vec::new();
         for account in 0..ACCOUNTS {
-            for device in 0..2 {
+            for make in [Make::Phone, Make::Tablet, Make::Watch] {
                 let role = Role {
                     account,
                     token: tokens[account].clone(),
                     trips: vec![trips[account], trips[(account + ACCOUNTS - 1) % ACCOUNTS]],
-                    set: (device == 0).then_some(account),
+                    make,
                     seed: dice.roll(),
                 };
                 clients.push(Client::new(role, door.clone(), self.ledger.clone()));
@@ -124,7 +127,7 @@ impl Run {
         let friend = (account + 1) % ACCOUNTS;
         let mut ledger = self.ledger.lock().expect("nobody panicked");
         let mut add = |kind, id, parent, readers| {
-            ledger.add(id, Row { kind, parent, readers, version: 1, deleting: false })
+            ledger.add(id, Row { parent, readers, version: 1, ..Row::new(kind, account) })
         };
         add("Trip", trip, None, vec![account, friend]);
         add("Memory", memory, Some(trip), vec![account, friend]);
@@ -172,19 +175,21 @@ impl Run {
         for instance in &self.fleet.instances {
             assert!(!instance.has_died(), "an instance has ended by itself");
         }
+        clients.sort_by_key(|client| (client.account, client.make));
+        self.tell("everyone is poked".into());
+        self.poke(&mut clients).await;
         // What nobody waits for any more may still be under way.
         self.stop().await;
         self.launch().await;
         self.tell("everyone pulls".into());
-        for client in &mut clients {
-            client.pull().await;
-        }
-        clients.sort_by_key(|client| client.account);
-        for devices in clients.chunks_mut(2) {
-            let [phone, tablet] = devices else { panic!("two devices each") };
+        for devices in clients.chunks_mut(3) {
+            let [phone, tablet, watch] = devices else { panic!("three devices each") };
+            phone.pull().await;
+            tablet.pull().await;
             let fresh = phone.fresh_rows().await;
             assert_eq!(*phone.rows(), fresh, "a device is not where a new one would be");
             assert_eq!(*tablet.rows(), fresh, "a device is not where a new one would be");
+            watch.hear_all(&fresh).await;
         }
         self.tell("everything is told".into());
         let told = self.everything(&clients).await;
@@ -211,13 +216,37 @@ impl Run {
         }
     }
 
+    /// A poke may get lost with the instance that was to tell it, but not when all is well: what is
+    /// changed now tells everyone to pull all that was acknowledged before.
+    async fn poke(&self, clients: &mut [Client]) {
+        for phone in clients.iter_mut().filter(|client| client.make == Make::Phone) {
+            phone.stir().await;
+        }
+        let watches = clients.iter_mut().filter(|client| client.make == Make::Watch);
+        let told = watches.map(async |watch| {
+            let expected = self.ledger.lock().expect("nobody panicked").expected(watch.account);
+            watch.hear_of(&expected).await;
+            watch.pokes
+        });
+        println!("pokes: {:?}", futures_util::future::join_all(told).await);
+    }
+
     fn audit(&self, told: &Told) {
         let ledger = self.ledger.lock().expect("nobody panicked");
         let problems = ledger.audit(told);
         assert!(problems.is_empty(), "{}", problems.join("\n"));
         let (operations, rows) = (ledger.operations.len(), ledger.rows.len());
         assert!(operations > 0, "nothing was done");
-        println!("{operations} operations on {rows} rows, {} conflicts", told.conflicts.len());
+        let (conflicts, copies) = (told.conflicts.len(), told.copies().len());
+        println!("{operations} operations on {rows} rows, {conflicts} conflicts, {copies} copies");
+        let mut decided: BTreeMap<&str, usize> = BTreeMap::new();
+        let all = ledger.decisions.keys().map(|id| &told.conflicts[id]["resolution"]["strategy"]);
+        all.for_each(|strategy| {
+            *decided.entry(strategy.as_str().unwrap_or("open")).or_default() += 1
+        });
+        let moves: usize = ledger.rows.values().map(|row| row.moves).sum();
+        let late: usize = ledger.decisions.values().map(|decision| decision.late).sum();
+        println!("{moves} moves; decided: {decided:?}, too late: {late}");
     }
 
     async fn conflicts_in(&self, db: &Db) -> u64 {
@@ -237,37 +266,46 @@ impl Run {
 
     /// The history of every row, and every conflict that someone was told of.
     async fn everything(&self, clients: &[Client]) -> Told {
-        let (rows, conflicts) = {
-            let ledger = self.ledger.lock().expect("nobody panicked");
-            let rows: Vec<(usize, &'static str, Uuid)> =
-                ledger.rows.iter().map(|(id, row)| (row.readers[0], row.kind, *id)).collect();
-            (rows, ledger.conflicts())
-        };
+        let conflicts = self.ledger.lock().expect("nobody panicked").conflicts();
         let of = |account: usize| {
             let client = clients.iter().find(|client| client.account == account);
             client.expect("an account")
         };
         let history = "query($kind: EntityType!, $id: ID!) {
             history(entityType: $kind, id: $id, limit: 500) { version operation deviceId newData } }";
-        let histories = futures_util::stream::iter(rows.iter().map(async |(account, kind, id)| {
-            let answer = of(*account).ask_once(history, &json!({ "kind": kind, "id": id })).await;
-            (*id, answer["data"]["history"].as_array().expect("a list").clone())
-        }));
         let conflict = "query($id: ID!) { conflict(id: $id) {
-            entityType entityId status localData remoteData edits { operation data } } }";
+            id entityType entityId status edits { operation data }
+            resolution { strategy resolvedData resolvedAt resolvedBy copyId } } }";
         let found = futures_util::stream::iter(conflicts.iter().map(async |(id, account)| {
             let answer = of(*account).ask_once(conflict, &json!({ "id": id })).await;
             (id.clone(), answer["data"]["conflict"].clone())
         }));
-        Told {
-            histories: histories.buffer_unordered(8).collect().await,
-            conflicts: found
-                .buffer_unordered(8)
-                .collect::<Vec<(String, Json)>>()
-                .await
-                .into_iter()
-                .collect(),
+        let conflicts: Vec<(String, Json)> = found.buffer_unordered(8).collect().await;
+        let mut told = Told { conflicts: conflicts.into_iter().collect(), ..Told::default() };
+        let rows: BTreeMap<Uuid, (usize, &'static str)> = {
+            let ledger = self.ledger.lock().expect("nobody panicked");
+            let as_its_row = |(copy, row): (Uuid, Uuid)| (copy, row);
+            let copies = told.copies().into_iter().map(as_its_row);
+            let rows = ledger.rows.keys().map(|id| (*id, *id)).chain(copies);
+            rows.map(|(id, row)| (id, (ledger.witness(row), ledger.rows[&row].kind))).collect()
+        };
+        let histories =
+            futures_util::stream::iter(rows.iter().map(async |(id, (account, kind))| {
+                let answer =
+                    of(*account).ask_once(history, &json!({ "kind": kind, "id": id })).await;
+                (*id, answer["data"]["history"].as_array().expect("a list").clone())
+            }));
+        told.histories = histories.buffer_unordered(8).collect().await;
+        for client in clients {
+            for ((_, key), row) in client.rows() {
+                let id = |text: &str| Uuid::try_parse(text).expect("an id");
+                let parent = row["tripId"].as_str().or(row["memoryId"].as_str());
+                let held = told.rows.entry(id(key)).or_default();
+                held.parent = parent.map(id);
+                held.by.insert(client.account);
+            }
         }
+        told
     }
 }
 

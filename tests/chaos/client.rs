@@ -9,8 +9,13 @@ use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
 use super::door::{Door, Trouble};
-use super::ledger::{ABANDONED, Ledger, Operation, Outcome, Row, TOKEN, version_of};
-use crate::support::{self, Dice, PUSH, Pushed, Rows, create, delete, pull_query, update};
+use super::ledger::{
+    ABANDONED, Dispute, Expected, Ledger, Operation, Outcome, Row, TOKEN, came_out, outcome_of,
+    version_of,
+};
+use crate::support::{
+    self, Dice, PUSH, Pushed, RESOLVE, Rows, Socket, create, delete, pull_query, update,
+};
 
 /// One item of a batch, with what the ledger should know of it.
 #[derive(Clone)]
@@ -26,6 +31,7 @@ type Verdicts = BTreeMap<String, String>;
 
 pub struct Client {
     pub account: usize,
+    pub make: Make,
     pub id: Uuid,
     token: String,
     door: Arc<Door>,
@@ -34,7 +40,10 @@ pub struct Client {
     dice: Dice,
     /// How it does it: what depends on the answers must not change what it does next.
     luck: Dice,
-    view: View,
+    pub(super) view: View,
+    /// A watch is poked by this, and so often it was.
+    pub(super) socket: Option<Socket>,
+    pub pokes: usize,
     /// The account's own trip and the one that is shared with it.
     trips: Vec<Uuid>,
     /// The set that this device keeps the same, if it is its to do.
@@ -45,17 +54,29 @@ pub struct Client {
 
 /// What a device was given.
 #[derive(Default)]
-struct View {
+pub(super) struct View {
     rows: Rows,
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
+    /// Open conflicts, the newest first.
+    open: Vec<Dispute>,
+}
+
+/// What an account has one each of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Make {
+    /// It keeps its account's set the same.
+    Phone,
+    Tablet,
+    /// It edits nothing, and pulls only when it is poked.
+    Watch,
 }
 
 /// Who a client is.
 pub struct Role {
     pub account: usize,
     pub token: String,
+    pub make: Make,
     pub trips: Vec<Uuid>,
-    pub set: Option<usize>,
     pub seed: u64,
 }
 
@@ -74,6 +95,7 @@ impl Client {
         let mut dice = Dice(role.seed);
         Client {
             account: role.account,
+            make: role.make,
             id: dice.id(),
             token: role.token,
             door,
@@ -81,8 +103,10 @@ impl Client {
             luck: Dice(dice.roll()),
             dice,
             view: View::default(),
+            socket: None,
+            pokes: 0,
             trips: role.trips,
-            set: role.set,
+            set: (role.make == Make::Phone).then_some(role.account),
             sent: Vec::new(),
         }
     }
@@ -91,14 +115,19 @@ impl Client {
         &self.view.rows
     }
 
-    /// Edits and pulls until it is over.
+    /// Edits and pulls until it is over; or pulls when it is poked.
     pub async fn live(mut self, over: Arc<AtomicBool>) -> Client {
+        if self.make == Make::Watch {
+            self.listen(|_| over.load(Ordering::Relaxed)).await;
+            return self;
+        }
         self.pull().await;
         while !over.load(Ordering::Relaxed) {
             match self.dice.below(20) {
                 0 => self.abandon().await,
                 1 => self.send_again().await,
                 2 => self.begin_anew().await,
+                3..=6 => self.decide().await,
                 _ => {
                     let batch = self.batch();
                     self.push(batch).await;
@@ -141,8 +170,13 @@ impl Client {
         self.door.ask(roll, &self.token, query, variables).await
     }
 
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         tokio::time::sleep(Duration::from_millis(20 + self.luck.below(80) as u64)).await;
+    }
+
+    pub(super) async fn open_socket(&mut self, patience: Duration) -> Option<Socket> {
+        let roll = self.luck.roll();
+        self.door.listen(roll, &self.token, patience).await
     }
 
     // ── Pulling ──────────────────────────────────────────────────────────────────────────────
@@ -183,15 +217,22 @@ impl Client {
             let page = &answer["data"]["enhancedSync"];
             self.no_step_back(&view.rows, page);
             support::apply(&mut view.rows, page);
+            let open = page["conflicts"].as_array().expect("a list");
+            view.open = open.iter().map(Dispute::read).collect();
             view.cursor = Some(page["nextCursor"].as_str().expect("a cursor").to_owned());
             if page["hasMore"] == false {
                 break;
             }
         }
-        let verified = self.ledger().verify(&expected, self.account, &view.rows);
+        let verified = self.ledger().verify(&expected, self.account, &view.rows, &view.open);
         if let Err(problem) = verified {
             panic!("device {} of account {}: {problem}", self.id, self.account);
         }
+    }
+
+    /// Whether it has what is expected.
+    pub fn has(&self, expected: &Expected) -> Result<(), String> {
+        self.ledger().verify(expected, self.account, self.rows(), &self.view.open)
     }
 
     fn no_step_back(&self, rows: &Rows, page: &Json) {
@@ -207,24 +248,32 @@ impl Client {
     // ── Pushing ──────────────────────────────────────────────────────────────────────────────
 
     /// Sends a batch until every item has its verdict; what comes twice must be the same.
-    async fn push(&mut self, batch: Vec<Item>) {
+    async fn push(&mut self, mut batch: Vec<Item>) {
         if batch.is_empty() {
             return;
         }
         let mut verdicts = Verdicts::new();
         self.push_until(&batch, &mut verdicts).await;
         for item in &batch {
-            let verdict = &verdicts[operation_id(item)];
-            if let Some(outcome) = outcome(verdict) {
-                let (row, token) = (item.row, item.token.clone());
-                let operation = Operation { row, device: self.id, token, outcome };
-                self.ledger().acknowledge(operation);
+            let outcome = outcome(&verdicts[operation_id(item)]);
+            if let Some(to) = item.destination() {
+                self.ledger().end_move(item.row, to, outcome.as_ref());
+            }
+            if let Some(outcome) = outcome {
+                self.acknowledge(item.row, item.token.clone(), outcome);
             }
         }
+        // What failed could succeed later, and nobody would know.
+        batch.retain(|item| outcome(&verdicts[operation_id(item)]).is_some());
         self.sent.push((batch, verdicts));
         if self.sent.len() > 20 {
             self.sent.remove(0);
         }
+    }
+
+    fn acknowledge(&self, row: Uuid, token: Option<String>, outcome: Outcome) {
+        let (account, device) = (self.account, self.id);
+        self.ledger().acknowledge(Operation { row, account, device, token, outcome });
     }
 
     async fn push_until(&mut self, batch: &[Item], verdicts: &mut Verdicts) {
@@ -254,30 +303,29 @@ impl Client {
         }
     }
 
-    /// Sends once; now and then twice at the same time. Whether there was an answer.
+    /// Sends a part of a batch. Whether there was an answer.
     async fn send(&mut self, part: &[Item], verdicts: &mut Verdicts) -> bool {
         let input = input(part);
         let variables = json!({ "input": input, "deviceId": self.id });
-        let answers = if self.luck.percent(10) {
-            let (first, second) = (self.luck.roll(), self.luck.roll());
-            let (first, second) = tokio::join!(
-                self.door.ask(first, &self.token, PUSH, &variables),
-                self.door.ask(second, &self.token, PUSH, &variables),
-            );
-            [Some(first), Some(second)]
-        } else {
-            [Some(self.try_ask(PUSH, &variables).await), None]
-        };
-        let mut answered = false;
-        for answer in answers.into_iter().flatten().filter_map(Result::ok) {
-            self.note(part, Pushed::read(&answer, &input), verdicts);
-            answered = true;
+        let answers = self.try_write(PUSH, &variables).await;
+        for answer in &answers {
+            assert!(answer["errors"].is_null(), "{answer}");
+            self.note(part, Pushed::read(answer, &input), verdicts);
         }
-        answered
+        !answers.is_empty()
+    }
+
+    /// Sends once; now and then twice at the same time. Gives what was answered.
+    async fn try_write(&mut self, query: &str, variables: &Json) -> Vec<Json> {
+        let rolls = [self.luck.roll(), self.luck.roll()];
+        let count = if self.luck.percent(10) { 2 } else { 1 };
+        let sent = rolls[..count].iter();
+        let sent = sent.map(|roll| self.door.answer(*roll, &self.token, query, variables));
+        futures_util::future::join_all(sent).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Each item has one verdict, and it is the one that it had before.
-    fn note(&self, part: &[Item], pushed: Pushed, verdicts: &mut Verdicts) {
+    fn note(&mut self, part: &[Item], pushed: Pushed, verdicts: &mut Verdicts) {
         let mut got = Verdicts::new();
         let short = pushed.verdicts();
         let Pushed { successful, conflicts, failed } = pushed;
@@ -287,12 +335,19 @@ impl Client {
                 answer["index"].as_u64().expect("an index"),
             );
             let verdict = match answer["id"].as_str() {
-                // Told as it is now: if the row is deleted meanwhile, its type is another.
-                Some(conflict) => format!("conflict {} {conflict}", answer["status"]),
+                // Told as it is now: someone may have decided it, and if the row is deleted
+                // meanwhile, its type is another.
+                Some(conflict) => {
+                    let dispute = Dispute::read(answer);
+                    if answer["status"] == "OPEN" && !self.view.open.contains(&dispute) {
+                        self.view.open.insert(0, dispute);
+                    }
+                    format!("conflict {conflict}")
+                }
                 None => short[&place].clone(),
             };
             let operation = answer["operationId"].as_str().expect("an operation").to_owned();
-            got.insert(operation, verdict.replace('"', ""));
+            got.insert(operation, verdict);
         }
         let sent: BTreeSet<&str> = part.iter().map(operation_id).collect();
         let answered: BTreeSet<&str> = got.keys().map(String::as_str).collect();
@@ -311,12 +366,13 @@ impl Client {
         }
     }
 
-    /// Nothing that is sent here fails, but below what may be gone.
+    /// Nothing that is sent here fails, but below what may be gone, or have gone elsewhere.
     fn may_fail(&self, item: &Item, verdict: &str, failed: &[Json]) {
         let ledger = self.ledger();
         let parent = ledger.rows[&item.row].parent;
         let excused = ["failed DEPENDENCY", "failed NOT_FOUND"].contains(&verdict)
-            && parent.is_some_and(|parent| ledger.may_be_gone(parent));
+            && (parent.is_some_and(|parent| ledger.may_be_gone(parent))
+                || ledger.has_moved(item.row));
         drop(ledger);
         assert!(excused, "{item:?} among {failed:?}");
     }
@@ -348,6 +404,76 @@ impl Client {
         let _ = tokio::time::timeout(wait, self.try_ask(PUSH, &variables)).await;
     }
 
+    // ── Deciding ─────────────────────────────────────────────────────────────────────────────
+
+    /// Decides a conflict, until it is told what came out. Others may do the same at this moment, in
+    /// another way.
+    async fn decide(&mut self) {
+        let place = self.luck.recent(self.view.open.len());
+        let strategy = STRATEGIES[self.dice.below(STRATEGIES.len())];
+        let token = self.write();
+        if place >= self.view.open.len() {
+            return;
+        }
+        let Dispute { conflict, row } = self.view.open.remove(place);
+        let kind = self.ledger().rows[&row].kind;
+        self.ledger().begin_decision(&conflict, row, strategy != "FIRST_WRITE_WINS");
+        let manual = strategy == "MANUAL_RESOLUTION";
+        let data = manual.then(|| json!({ texts(kind)[0]: token }).to_string());
+        let variables = json!({ "id": conflict, "strategy": strategy, "data": data,
+                                "deviceId": self.id });
+        let until = Instant::now() + PATIENCE;
+        let answers = loop {
+            let answers = self.try_write(RESOLVE, &variables).await;
+            if !answers.is_empty() {
+                break answers;
+            }
+            assert!(Instant::now() < until, "no answer to a decision for {PATIENCE:?}");
+            self.wait().await;
+        };
+        for answer in answers {
+            self.note_decision(&conflict, row, &token, &answer);
+        }
+    }
+
+    fn note_decision(&self, conflict: &str, row: Uuid, token: &str, answer: &Json) {
+        let won = &answer["data"]["resolveConflict"];
+        let error = &answer["errors"][0]["extensions"];
+        let resolution = match error["code"].as_str() {
+            None => won,
+            Some("CONFLICT_ALREADY_RESOLVED") => &error["resolution"],
+            Some(_) => return self.may_be_refused(row, answer),
+        };
+        let outcome = outcome_of(resolution);
+        let result = came_out(&outcome);
+        let mut ledger = self.ledger();
+        let decided = ledger.decide(conflict, row, outcome, won.is_object());
+        drop(ledger);
+        decided.unwrap_or_else(|problem| panic!("{problem}"));
+        // An earlier try may have been it.
+        if let Some(result) = result.filter(|result| result.to_string().contains(token)) {
+            let outcome = Outcome::Applied { version: version_of(&result) };
+            self.acknowledge(row, Some(token.to_owned()), outcome);
+        }
+        let mut ledger = self.ledger();
+        // Where a copy of what may have been moved lies is not known.
+        if let (Some(copy), false) = (won["copyId"].as_str(), ledger.has_moved(row)) {
+            let copy = Uuid::try_parse(copy).expect("an id");
+            let maker = ledger.witness(row);
+            let Row { kind, parent, ref readers, .. } = ledger.rows[&row];
+            let readers = readers.clone();
+            ledger.add(copy, Row { parent, readers, version: 1, ..Row::new(kind, maker) });
+        }
+    }
+
+    /// Nothing that is decided here is refused, but where something may be gone, or be elsewhere.
+    fn may_be_refused(&self, row: Uuid, answer: &Json) {
+        let ledger = self.ledger();
+        let excused = ledger.may_be_gone(row) || ledger.has_moved(row);
+        drop(ledger);
+        assert!(excused, "{answer}");
+    }
+
     // ── What it does ─────────────────────────────────────────────────────────────────────────
 
     fn batch(&mut self) -> Vec<Item> {
@@ -357,6 +483,7 @@ impl Client {
             0..=1 if self.set.is_some() => self.write_set(),
             0..=1 if !crowded => self.journey(),
             2..=4 if !crowded => self.creations(),
+            6 => self.moves(),
             2..=3 | 5 => {
                 let count = if crowded { 6 } else { 1 };
                 self.deletions(deletable, count)
@@ -373,14 +500,12 @@ impl Client {
             let id = Uuid::try_parse(id).expect("an id");
             let Some(known) = ledger.rows.get(&id) else { continue };
             debug_assert_eq!(known.kind, kind_name);
-            let in_set =
-                ledger.sets.iter().any(|set| set.fields.iter().any(|(_, at, _)| *at == id));
             let version = version_of(row);
             let is_fit = match deletable {
                 true => !self.trips.contains(&id),
                 false => version < OLD && row["syncStatus"] != "CONFLICT",
             };
-            if !in_set && is_fit {
+            if !ledger.is_in_set(id) && is_fit {
                 found.push((known.kind, id, version));
             }
         }
@@ -389,18 +514,58 @@ impl Client {
 
     fn edits(&mut self) -> Vec<Item> {
         let mut rows = self.rows_that(false);
+        rows.sort_by_key(|(_, id, _)| *id);
         let mut batch = Vec::new();
         for _ in 0..1 + self.dice.below(8) {
             if rows.is_empty() {
                 break;
             }
-            let (kind, id, version) = rows.swap_remove(self.dice.below(rows.len()));
+            // Some are everyone's favourites: there edits collide.
+            let at = match self.dice.percent(30) {
+                true => self.luck.recent(rows.len()),
+                false => self.dice.below(rows.len()),
+            };
+            let (kind, id, version) = rows.remove(at);
             let fields = texts(kind);
             let field = fields[self.dice.below(fields.len())];
             let token = self.write();
             batch.push(item(update(kind, id, version, json!({ field: token })), id, Some(token)));
         }
         self.in_order(batch)
+    }
+
+    /// Takes memories to other trips, and gives them other titles: for some accounts they are gone,
+    /// for others they are new.
+    fn moves(&mut self) -> Vec<Item> {
+        let mut memories = self.rows_that(false);
+        memories.retain(|(kind, id, _)| {
+            *kind == "Memory" && self.ledger().rows[id].maker == self.account
+        });
+        let trips: Vec<String> = self
+            .view
+            .rows
+            .keys()
+            .filter(|(kind, _)| kind == "Trip")
+            .map(|(_, id)| id.clone())
+            .collect();
+        let mut batch = Vec::new();
+        for _ in 0..1 + self.dice.below(3) {
+            if memories.is_empty() {
+                break;
+            }
+            let (kind, id, version) = memories.swap_remove(self.dice.below(memories.len()));
+            // Mostly where it makes a difference to others.
+            let private = self.dice.percent(30);
+            let trip = match private {
+                true => Uuid::try_parse(&trips[self.dice.below(trips.len())]).expect("an id"),
+                false => self.trips[self.dice.below(self.trips.len())],
+            };
+            let token = self.write();
+            let fields = json!({ "tripId": trip, texts(kind)[0]: token });
+            self.ledger().begin_move(id, trip);
+            batch.push(item(update(kind, id, version, fields), id, Some(token)));
+        }
+        batch
     }
 
     fn deletions(&mut self, mut rows: Vec<(&'static str, Uuid, i64)>, count: usize) -> Vec<Item> {
@@ -455,13 +620,15 @@ impl Client {
     fn creation(&mut self, kind: &'static str, parent: Option<Uuid>, mut fields: Json) -> Item {
         let (id, token) = (self.dice.id(), self.write());
         fields[texts(kind)[0]] = json!(token);
-        let account = self.account;
-        let mut ledger = self.ledger();
-        let readers = parent.map_or(vec![account], |parent| ledger.rows[&parent].readers.clone());
-        let row = Row { kind, parent, readers, version: 0, deleting: false };
-        ledger.add(id, row);
-        drop(ledger);
+        let row = Row { parent, ..Row::new(kind, self.account) };
+        self.ledger().add(id, row);
         item(create(kind, id, fields), id, Some(token))
+    }
+
+    /// Changes something that the account and its friend see.
+    pub async fn stir(&mut self) {
+        let batch = self.write_set();
+        self.push(batch).await;
     }
 
     /// Writes one text into all rows of its set.
@@ -495,6 +662,14 @@ impl Client {
     }
 }
 
+impl Item {
+    /// Where an edit takes its row.
+    fn destination(&self) -> Option<Uuid> {
+        let trip = self.json["tripId"].as_str().filter(|_| self.json["operation"] == "UPDATE")?;
+        Some(Uuid::try_parse(trip).expect("an id"))
+    }
+}
+
 impl std::fmt::Debug for Item {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.json)
@@ -504,6 +679,9 @@ impl std::fmt::Debug for Item {
 fn kind(name: &str) -> &'static cairn::kinds::Kind {
     cairn::kinds::EntityType::from_name(name).expect("a kind").kind()
 }
+
+const STRATEGIES: [&str; 5] =
+    ["FIELD_MERGE", "FIRST_WRITE_WINS", "KEEP_BOTH", "LAST_WRITE_WINS", "MANUAL_RESOLUTION"];
 
 /// The texts of a kind that devices edit; creations write the first.
 fn texts(kind: &str) -> &'static [&'static str] {
@@ -539,8 +717,7 @@ fn outcome(verdict: &str) -> Option<Outcome> {
     let words: Vec<&str> = verdict.split(' ').collect();
     match words[..] {
         ["ok", version] => Some(Outcome::Applied { version: version.parse().expect("a version") }),
-        ["conflict", "RESOLVED", id] => Some(Outcome::Merged { conflict: id.into() }),
-        ["conflict", "OPEN", id] => Some(Outcome::Open { conflict: id.into() }),
+        ["conflict", id] => Some(Outcome::Conflict { conflict: id.into() }),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::support::{self, Fleet};
+use crate::support::{self, Fleet, Socket};
 
 pub struct Door {
     fleet: Arc<Fleet>,
@@ -91,8 +91,28 @@ impl Door {
         }
     }
 
-    /// Sends one request. What is neither an answer nor trouble that clients know must not be.
+    /// Opens a socket. None: it came to nothing, as clients know it.
+    pub async fn listen(&self, roll: u64, token: &str, patience: Duration) -> Option<Socket> {
+        let (_, url) = self.choose(roll)?;
+        let opened = tokio::time::timeout(patience, Socket::try_connect(&url, token)).await;
+        opened.ok()?.map_err(closed).ok()
+    }
+
+    /// Sends one request that must succeed.
     pub async fn ask(
+        &self,
+        roll: u64,
+        token: &str,
+        query: &str,
+        variables: &Json,
+    ) -> Result<Json, Trouble> {
+        let answer = self.answer(roll, token, query, variables).await?;
+        assert!(answer["errors"].is_null(), "{answer}");
+        Ok(answer)
+    }
+
+    /// Sends one request. What is neither an answer nor trouble that clients know must not be.
+    pub async fn answer(
         &self,
         roll: u64,
         token: &str,
@@ -124,7 +144,13 @@ impl Door {
             return Err(body);
         }
         let answer: Json = serde_json::from_str(&body).unwrap_or_default();
-        assert!(status.is_success() && answer["errors"].is_null(), "{status}: {body}");
+        assert!(status.is_success(), "{status}: {body}");
         Ok(answer)
     }
+}
+
+/// A socket's end, or its refusal: one after which clients come again.
+pub fn closed(code: u16) {
+    // Going away, without a word, try again later, cut off in the middle, too busy.
+    assert!([1001, 1006, 1013, 4400, 503].contains(&code), "a socket was closed: {code}");
 }

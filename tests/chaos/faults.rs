@@ -68,8 +68,7 @@ impl Plan {
             };
         }
         let instance = dice.below(3);
-        // Between an instance and a cluster there is no proxy.
-        let redis = if self.nodes == 1 { Line::Redis } else { Line::Postgres };
+        let redis = Line::Redis(dice.below(self.nodes));
         let line = [Line::Postgres, Line::Postgres, redis, Line::Clients][dice.below(4)];
         let side = [Side::Client, Side::Server][dice.below(2)];
         let mode = match kind {

@@ -126,8 +126,8 @@ pub const PUSH: &str = "
 
 /// Decides a conflict.
 pub const RESOLVE: &str = "
-    mutation($id: ID!, $strategy: ConflictResolutionStrategy!, $data: String) {
-        resolveConflict(conflictId: $id, strategy: $strategy, resolvedData: $data) {
+    mutation($id: ID!, $strategy: ConflictResolutionStrategy!, $data: String, $deviceId: ID) {
+        resolveConflict(conflictId: $id, strategy: $strategy, resolvedData: $data, deviceId: $deviceId) {
             conflictId strategy resolvedData resolvedAt resolvedBy copyId person { displayName }
         }
     }";

@@ -1,6 +1,7 @@
 //! Three instances of the real binary on one PostgreSQL and one Redis, with a network between all of
 //! them that can be made bad for each alone.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use super::proxy::Target;
@@ -9,7 +10,7 @@ use super::{Mode, Postgres, Process, Proxy, Redis};
 /// What the instances have for a Redis.
 pub enum Shared {
     Redis,
-    /// Three nodes. Their own addresses lead to them: there is no proxy between.
+    /// Three nodes.
     Cluster,
 }
 
@@ -25,7 +26,8 @@ pub struct Instance {
     /// Between clients and it. Its address stays the same.
     front: Proxy,
     postgres: Proxy,
-    redis: Option<Proxy>,
+    /// To the server, or to each node.
+    redis: Vec<Proxy>,
     running: Mutex<Option<Running>>,
     /// What it logged in its earlier lives.
     logs: Mutex<Vec<String>>,
@@ -41,34 +43,36 @@ struct Running {
 pub enum Line {
     Clients,
     Postgres,
-    Redis,
+    /// The server, or one of the nodes.
+    Redis(usize),
 }
 
 impl Fleet {
     /// Starts all of it, the instances at once. `settings` are the instances' own.
     pub async fn start(shared: Shared, settings: &[(&'static str, &str)]) -> Fleet {
-        let (postgres, (redis, cluster)) = tokio::task::block_in_place(|| {
+        let (postgres, (redis, scheme, ports)) = tokio::task::block_in_place(|| {
             let redis = match shared {
-                Shared::Redis => (vec![Redis::start()], None),
+                Shared::Redis => (vec![Redis::start()], "redis", vec![0]),
                 Shared::Cluster => {
-                    let (nodes, url) = Redis::cluster_of_three();
-                    (Vec::from(nodes), Some(url))
+                    let (nodes, ports) = Redis::cluster_of_three();
+                    (Vec::from(nodes), "redis+cluster", Vec::from(ports))
                 }
             };
             (Postgres::start(), redis)
         });
         let mut instances = Vec::new();
-        for _ in 0..3 {
+        for at in 0..3 {
             let line = Proxy::to(Target::Socket(postgres.socket())).await;
             let database = format!("postgres://postgres@{}/postgres", line.address);
-            let (own_redis, redis_url) = match &cluster {
-                Some(url) => (None, url.clone()),
-                None => {
-                    let proxy = Proxy::to(Target::Socket(redis[0].socket())).await;
-                    let url = format!("redis://{}", proxy.address);
-                    (Some(proxy), url)
-                }
-            };
+            let mut to_redis = Vec::new();
+            for (node, port) in redis.iter().zip(&ports) {
+                // A host for each instance, where the nodes have the ports that they have themselves.
+                let address = SocketAddr::from(([127, 0, 0, 2 + at], *port));
+                to_redis.push(Proxy::at(address, Target::Socket(node.socket())).await);
+            }
+            let hosts: Vec<String> =
+                to_redis.iter().map(|proxy| proxy.address.to_string()).collect();
+            let redis_url = format!("{scheme}://{}", hosts.join(","));
             let given = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
             let own = [
                 ("DATABASE_URL", database),
@@ -82,7 +86,7 @@ impl Fleet {
                 settings: own.into_iter().chain(given).collect(),
                 front: Proxy::to(Target::Nobody).await,
                 postgres: line,
-                redis: own_redis,
+                redis: to_redis,
                 running: Mutex::default(),
                 logs: Mutex::default(),
             });
@@ -113,13 +117,11 @@ impl Instance {
     /// What one of its connections does from now on.
     pub fn set(&self, line: Line, mode: Mode) {
         let proxy = match line {
-            Line::Clients => Some(&self.front),
-            Line::Postgres => Some(&self.postgres),
-            Line::Redis => self.redis.as_ref(),
+            Line::Clients => &self.front,
+            Line::Postgres => &self.postgres,
+            Line::Redis(node) => &self.redis[node],
         };
-        if let Some(proxy) = proxy {
-            proxy.set(mode);
-        }
+        proxy.set(mode);
     }
 
     /// Starts it, and starts it again until it serves, as whoever watches over servers does: without

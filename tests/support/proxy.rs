@@ -54,7 +54,12 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn to(target: Target) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Proxy::at(SocketAddr::from(([127, 0, 0, 1], 0)), target).await
+    }
+
+    /// Listens at this address.
+    pub async fn at(address: SocketAddr, target: Target) -> Proxy {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (mode, seen) = watch::channel(Mode::Pass);
         let target = Arc::new(Mutex::new(target));

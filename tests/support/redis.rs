@@ -36,8 +36,9 @@ impl Redis {
         redis
     }
 
-    /// A cluster of three nodes, a third of the slots each, and its address.
-    pub fn cluster_of_three() -> ([Redis; 3], String) {
+    /// A cluster of three nodes, a third of the slots each, and their ports on 127.0.0.1. It tells its
+    /// clients no other host than the one by which they came: that may be a proxy with the same port.
+    pub fn cluster_of_three() -> ([Redis; 3], [u16; 3]) {
         let slots = ["0 5460", "5461 10922", "10923 16383"];
         let ports = [(); 3].map(|()| free_port());
         let mut slots = slots.into_iter();
@@ -45,8 +46,9 @@ impl Redis {
             let text = port.to_string();
             // A node that is gone is noticed while the test still runs.
             let timeout = ["--cluster-node-timeout", "1000"];
+            let host = ["--cluster-preferred-endpoint-type", "unknown-endpoint"];
             let own = ["--port", &text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
-            let node = Redis::start_with(&[&own[..], &timeout].concat(), |_| String::new());
+            let node = Redis::start_with(&[&own[..], &timeout, &host].concat(), |_| String::new());
             let slots = slots.next().expect("a third");
             assert!(node.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}")).contains("OK"));
             node
@@ -63,8 +65,7 @@ impl Redis {
             assert!(Instant::now() < until, "the cluster never was one");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let hosts = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
-        (nodes, format!("redis+cluster://{hosts}"))
+        (nodes, ports)
     }
 
     /// Where it listens.

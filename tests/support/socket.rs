@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -14,6 +14,8 @@ use super::Device;
 
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// When something came last, be it a ping.
+    heard: Instant,
 }
 
 /// What comes on a socket.
@@ -36,7 +38,7 @@ impl Socket {
         Socket::try_open(url, Some("graphql-transport-ws")).await.expect("it is let in")
     }
 
-    /// The same, with this subprotocol. The status, if it is refused.
+    /// The same, with this subprotocol. The status, if it is refused; 1006, if there is no answer.
     pub async fn try_open(url: &str, protocol: Option<&str>) -> Result<Socket, u16> {
         let url = format!("{}/graphql", url.replacen("http", "ws", 1));
         let mut request = url.into_client_request().expect("a good URL");
@@ -45,15 +47,15 @@ impl Socket {
             request.headers_mut().insert("sec-websocket-protocol", protocol);
         }
         match connect_async(request).await {
-            Ok((stream, _)) => Ok(Socket { stream }),
+            Ok((stream, _)) => Ok(Socket { stream, heard: Instant::now() }),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("{error}"),
+            Err(_) => Err(1006),
         }
     }
 
-    /// Opens a socket, and says who it is of. The close code, if it is refused.
+    /// Opens a socket, and says who it is of. The status or the close code, if it is refused.
     pub async fn try_connect(url: &str, token: &str) -> Result<Socket, u16> {
-        let mut socket = Socket::open(url).await;
+        let mut socket = Socket::try_open(url, Some("graphql-transport-ws")).await?;
         let payload = json!({ "Authorization": format!("Bearer {token}") });
         socket.send(json!({ "type": "connection_init", "payload": payload })).await;
         match socket.next().await {
@@ -111,13 +113,17 @@ impl Socket {
     }
 
     pub async fn next(&mut self) -> Heard {
-        timeout(PATIENCE, self.hear()).await.expect("something comes")
+        timeout(PATIENCE, self.hear(PATIENCE)).await.expect("something comes")
     }
 
-    async fn hear(&mut self) -> Heard {
+    /// The next message. A line on which nothing came for so long, not even a ping, is dead. Nothing
+    /// is lost if this is dropped.
+    pub async fn hear(&mut self, silence: Duration) -> Heard {
         let mut code = 1006;
         loop {
-            match self.stream.next().await {
+            let frame = timeout_at(self.heard + silence, self.stream.next()).await;
+            self.heard = Instant::now();
+            match frame.unwrap_or(None) {
                 Some(Ok(Message::Text(text))) => {
                     return Heard::Message(serde_json::from_str(&text).expect("JSON"));
                 }
@@ -155,7 +161,7 @@ impl Socket {
     /// How many messages come until none has come for a while: longer than a poke may wait.
     pub async fn count(&mut self) -> usize {
         let mut count = 0;
-        while let Ok(heard) = timeout(Duration::from_millis(1500), self.hear()).await {
+        while let Ok(heard) = timeout(Duration::from_millis(1500), self.hear(PATIENCE)).await {
             assert!(matches!(heard, Heard::Message(_)), "{heard:?}");
             count += 1;
         }
