@@ -21,3 +21,8 @@ pub mod poke;
 pub mod redis;
 pub mod sync;
 pub mod throttle;
+
+/// Requests begin on one thread and end on another; the system's allocator makes both wait for one lock
+/// (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
