@@ -73,14 +73,14 @@ where
     /// The value under a key, as of now or later.
     pub async fn ask(&self, key: K) -> Answer<V> {
         let (answer, answered) = oneshot::channel();
-        let portion = {
+        let begins = {
             let mut queue = self.inner.queue();
             queue.waiting.push_back(Asker { key, answer });
             queue.begin()
         };
-        if let Some(portion) = portion {
+        if begins {
             // In a task of its own: whoever began it may go away, and the others still want it.
-            tokio::spawn(self.inner.clone().work(portion));
+            tokio::spawn(self.inner.clone().work());
         }
         answered.await.unwrap_or(Err(Failed))
     }
@@ -89,13 +89,11 @@ where
 impl<K, V> Queue<K, V> {
     /// Begins a read for those who wait, if there may be another. Beside one that is running only for
     /// several: a read costs the same for one as for many, and under load that is what a hit costs.
-    fn begin(&mut self) -> Option<Vec<Asker<K, V>>> {
+    fn begin(&mut self) -> bool {
         let enough = if self.running == 0 { 1 } else { limits::GATHER_COMPANY };
-        if self.waiting.len() < enough || self.running >= limits::GATHER_READS {
-            return None;
-        }
-        self.running += 1;
-        Some(self.portion())
+        let begins = self.waiting.len() >= enough && self.running < limits::GATHER_READS;
+        self.running += usize::from(begins);
+        begins
     }
 
     fn portion(&mut self) -> Vec<Asker<K, V>> {
@@ -114,9 +112,20 @@ where
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads for a portion, and then for whoever came meanwhile.
-    async fn work(self: Arc<Self>, mut portion: Vec<Asker<K, V>>) {
+    /// Reads for those who wait, and then for whoever came meanwhile.
+    async fn work(self: Arc<Self>) {
         loop {
+            // Whatever can go on now does so first: those among it who are about to ask are read for,
+            // too. Where nothing else is to be done this takes no time.
+            tokio::task::yield_now().await;
+            let mut portion = {
+                let mut queue = self.queue();
+                if queue.waiting.is_empty() {
+                    queue.running -= 1;
+                    return;
+                }
+                queue.portion()
+            };
             // Those who have gone away meanwhile are not read for.
             portion.retain(|asker| !asker.answer.is_closed());
             let mut keys: Vec<K> = Vec::with_capacity(portion.len());
@@ -133,12 +142,6 @@ where
                 // An error: they have gone away.
                 let _ = answer.send(value.map_err(|failed| *failed));
             }
-            let mut queue = self.queue();
-            if queue.waiting.is_empty() {
-                queue.running -= 1;
-                return;
-            }
-            portion = queue.portion();
         }
     }
 
@@ -242,12 +245,18 @@ mod tests {
                 Ok(keys.into_iter().map(|key| (key, key)).collect())
             }
         });
-        let all = futures_util::future::join_all((0..100).map(|n| gather.ask(n % 10)));
-        for (n, answer) in all.await.into_iter().enumerate() {
+        let early = gather.ask(7);
+        let all = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            futures_util::future::join_all((0..100).map(|n| gather.ask(n % 10))).await
+        };
+        let (early, all) = tokio::join!(early, all);
+        assert_eq!(early, Ok(Some(7)));
+        for (n, answer) in all.into_iter().enumerate() {
             assert_eq!(answer, Ok(Some(n % 10)));
         }
         let asked = asked.lock().expect("no panic").clone();
-        // The first one did not wait for company, the next ones did.
-        assert_eq!(asked, [1, 10, 10]);
+        // The early one did not wait for company; all others came together.
+        assert_eq!(asked, [1, 10]);
     }
 }

@@ -390,9 +390,12 @@ async fn alive(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Uuid>, Error> {
 
 /// The ids of the sessions whose tokens are worth something, unless they have expired.
 fn sessions() -> SelectStatement {
-    Query::select()
-        .column(("session", "id"))
-        .from("session")
+    usable(Query::select().column(("session", "id")).from("session").to_owned())
+}
+
+/// Leaves those sessions in a SELECT whose accounts may be used.
+pub fn usable(mut sessions: SelectStatement) -> SelectStatement {
+    sessions
         .inner_join("account", Expr::col(("account", "id")).equals(("session", "account_id")))
         .and_where(Expr::col(("account", "is_active")).eq(true))
         .to_owned()

@@ -1,6 +1,6 @@
-//! An answer that is kept: its bytes, plain and compressed, and how it is written into Redis.
+//! An answer that is kept: its bytes, plain and packed, and how it is written into Redis.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::Key;
 use crate::config::limits;
 
-/// A finished answer. It never changes. What it is not written as is made when it is first asked for,
-/// once.
+/// A finished answer. It never changes. The forms that it does not come in are made when they are first
+/// asked for, once.
 #[derive(Debug)]
 pub struct Entry {
     /// By the clock of the machine that made it.
@@ -29,25 +29,14 @@ pub struct Entry {
     pub until: Millis,
     /// What the answer is called in HTTP, without the quotes and the mark of its coding.
     pub tag: String,
-    written: Written,
-    plain: OnceLock<Bytes>,
-    zstd: OnceLock<Option<Bytes>>,
-}
-
-/// What an answer is kept as, and written into Redis. Apps ask for gzip.
-#[derive(Debug)]
-enum Written {
-    /// An answer that is too small to be worth it.
-    Plain(Bytes),
-    Gzip {
-        bytes: Bytes,
-        /// Of the plain answer.
-        length: usize,
-    },
+    /// Of the plain answer.
+    length: usize,
+    /// By [`Coding`]. At least one is there.
+    forms: [OnceLock<Bytes>; 3],
 }
 
 /// How an answer's bytes are coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coding {
     Plain,
     Gzip,
@@ -63,54 +52,71 @@ impl Coding {
             Coding::Zstd => Some("zstd"),
         }
     }
+
+    /// As what an answer lies in Redis for whoever wants it like this: it should be small there, and
+    /// unpacked quickly.
+    pub fn stored(self) -> Coding {
+        match self {
+            Coding::Plain | Coding::Zstd => Coding::Zstd,
+            Coding::Gzip => Coding::Gzip,
+        }
+    }
 }
 
 impl Entry {
-    /// Compresses an answer, if that is worth it. Takes a few milliseconds for a full page.
     pub fn new(plain: Bytes, made_at: Millis, until: Millis) -> Entry {
         let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(&plain)[..16]);
         let length = plain.len();
-        let gzip = (length >= limits::COMPRESSED).then(|| gzip(&plain)).flatten();
-        match gzip {
-            Some(bytes) => {
-                let entry = Entry::of(made_at, until, tag, Written::Gzip { bytes, length });
-                // It is at hand; an error would mean that it is there.
-                let _ = entry.plain.set(plain);
-                entry
-            }
-            None => Entry::of(made_at, until, tag, Written::Plain(plain)),
-        }
+        Entry::of((Coding::Plain, plain), length, made_at, until, tag)
     }
 
-    fn of(made_at: Millis, until: Millis, tag: String, written: Written) -> Entry {
-        Entry { made_at, until, tag, written, plain: OnceLock::new(), zstd: OnceLock::new() }
+    fn of(
+        form: (Coding, Bytes),
+        length: usize,
+        made_at: Millis,
+        until: Millis,
+        tag: String,
+    ) -> Entry {
+        let (coding, bytes) = form;
+        let forms: [OnceLock<Bytes>; 3] = Default::default();
+        // Nobody else has set it.
+        let _ = forms[coding as usize].set(bytes);
+        Entry { made_at, until, tag, length, forms }
     }
 
-    /// The bytes in this coding, or plain where there are no others.
+    /// The bytes in this coding, or plain where packing is not worth it. The first time takes a few
+    /// milliseconds for a full page.
     pub fn body(&self, coding: Coding) -> (Coding, Bytes) {
-        match (&self.written, coding) {
-            (Written::Plain(plain), _) => (Coding::Plain, plain.clone()),
-            (Written::Gzip { bytes, .. }, Coding::Gzip) => (coding, bytes.clone()),
-            (Written::Gzip { bytes, length }, _) => {
-                let plain = self.plain.get_or_init(|| unpacked(bytes, *length));
-                // The fastest level of both: a third of the time of the next, for a tenth more bytes.
-                let packed = || zstd::bulk::compress(plain, 1).ok().map(Bytes::from);
-                match coding {
-                    Coding::Zstd => self.zstd.get_or_init(packed).clone(),
-                    _ => None,
-                }
-                .map_or((Coding::Plain, plain.clone()), |zstd| (coding, zstd))
-            }
+        let coding = if self.length < limits::COMPRESSED { Coding::Plain } else { coding };
+        if let Some(bytes) = self.forms[coding as usize].get() {
+            return (coding, bytes.clone());
         }
+        match coding {
+            Coding::Plain => (coding, self.plain().clone()),
+            _ => match pack(self.plain(), coding) {
+                Ok(packed) => (coding, self.forms[coding as usize].get_or_init(|| packed).clone()),
+                Err(error) => {
+                    tracing::error!(%error, "an answer could not be packed");
+                    (Coding::Plain, self.plain().clone())
+                }
+            },
+        }
+    }
+
+    fn plain(&self) -> &Bytes {
+        self.forms[Coding::Plain as usize].get_or_init(|| {
+            let packed = |coding: Coding| Some((coding, self.forms[coding as usize].get()?));
+            match packed(Coding::Zstd).or_else(|| packed(Coding::Gzip)) {
+                Some((coding, bytes)) => unpack(bytes, self.length, coding),
+                None => unreachable!("an answer comes in one of its forms"),
+            }
+        })
     }
 
     /// Bytes that it takes in memory, roughly, in all its forms.
     pub fn weight(&self) -> usize {
-        let forms = match &self.written {
-            Written::Plain(plain) => plain.len(),
-            // What zstd makes of it is smaller than what gzip does.
-            Written::Gzip { bytes, length } => 2 * bytes.len() + length,
-        };
+        // All three may come to be. Packed it is a tenth of the plain one, or less.
+        let forms = self.length + self.length / 5;
         forms + self.tag.len() + size_of::<Entry>() + 64
     }
 
@@ -130,18 +136,33 @@ impl Entry {
     }
 }
 
-fn gzip(plain: &[u8]) -> Option<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain).ok()?;
-    Some(encoder.finish().ok()?.into())
+/// At the fastest level: a third of the time of the next, for a tenth more bytes.
+fn pack(plain: &[u8], coding: Coding) -> io::Result<Bytes> {
+    Ok(match coding {
+        Coding::Plain => Bytes::copy_from_slice(plain),
+        Coding::Zstd => zstd::bulk::compress(plain, 1)?.into(),
+        Coding::Gzip => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(plain)?;
+            encoder.finish()?.into()
+        }
+    })
 }
 
 /// What was packed here. Whatever came from elsewhere has shown its MAC, so this does not fail.
-fn unpacked(gzip: &[u8], length: usize) -> Bytes {
-    let mut plain = Vec::with_capacity(length);
-    match GzDecoder::new(gzip).take(length as u64).read_to_end(&mut plain) {
-        Ok(_) => plain.into(),
-        Err(error) => unreachable!("a gzip of our own: {error}"),
+fn unpack(packed: &Bytes, length: usize, coding: Coding) -> Bytes {
+    let unpacked = match coding {
+        Coding::Plain => return packed.clone(),
+        Coding::Zstd => zstd::bulk::decompress(packed, length),
+        Coding::Gzip => {
+            let mut plain = Vec::with_capacity(length);
+            let mut decoder = GzDecoder::new(&packed[..]).take(length as u64);
+            decoder.read_to_end(&mut plain).map(|_| plain)
+        }
+    };
+    match unpacked {
+        Ok(plain) => plain.into(),
+        Err(error) => unreachable!("packed by our own: {error}"),
     }
 }
 
@@ -177,7 +198,7 @@ struct Header {
     tag: String,
     /// Of the plain answer.
     length: usize,
-    is_packed: bool,
+    coding: Coding,
     about: About,
 }
 
@@ -193,18 +214,15 @@ impl Seal {
         Seal { mac }
     }
 
-    /// MAC, length of the header, header, and the answer as it is kept.
-    pub fn seal(&self, key: &Key, entry: &Entry, about: &About) -> Vec<u8> {
-        let (bytes, length, is_packed) = match &entry.written {
-            Written::Plain(bytes) => (bytes, bytes.len(), false),
-            Written::Gzip { bytes, length } => (bytes, *length, true),
-        };
+    /// MAC, length of the header, header, and the answer in this coding.
+    pub fn seal(&self, key: &Key, entry: &Entry, coding: Coding, about: &About) -> Vec<u8> {
+        let (coding, bytes) = entry.body(coding);
         let header = Header {
             made_at: entry.made_at,
             until: entry.until,
             tag: entry.tag.clone(),
-            length,
-            is_packed,
+            length: entry.length,
+            coding,
             about: about.clone(),
         };
         // Plain data always serializes.
@@ -212,7 +230,7 @@ impl Seal {
         let mut sealed = vec![0; MAC_BYTES];
         sealed.extend((header.len() as u32).to_le_bytes());
         sealed.extend(header);
-        sealed.extend_from_slice(bytes);
+        sealed.extend_from_slice(&bytes);
         let mac = self.mac(key, &sealed[MAC_BYTES..]);
         sealed[..MAC_BYTES].copy_from_slice(&mac);
         sealed
@@ -221,13 +239,9 @@ impl Seal {
     /// None: this is not the entry under this key.
     pub fn open(&self, key: &Key, sealed: &[u8]) -> Option<Entry> {
         let (header, bytes) = self.parts(key, sealed)?;
-        let Header { made_at, until, tag, length, is_packed, about: _ } = header;
-        let bytes = Bytes::copy_from_slice(bytes);
-        let written = match is_packed {
-            true => Written::Gzip { bytes, length },
-            false => Written::Plain(bytes),
-        };
-        Some(Entry::of(made_at, until, tag, written))
+        let Header { made_at, until, tag, length, coding, about: _ } = header;
+        let form = (coding, Bytes::copy_from_slice(bytes));
+        Some(Entry::of(form, length, made_at, until, tag))
     }
 
     /// What an entry tells about itself: when it was made, until when it is good, the plain answer's
@@ -276,14 +290,13 @@ mod tests {
 
     #[test]
     fn all_codings_say_the_same() {
-        let text: Vec<u8> = b"{\"data\":[1,2,3]}".repeat(1_000);
-        let entry = Entry::new(text.clone().into(), 0, 1);
-        let (coding, gzip) = entry.body(Coding::Gzip);
-        assert_eq!((coding, unpacked(&gzip, text.len())), (Coding::Gzip, text.clone().into()));
-        let (coding, zstd) = entry.body(Coding::Zstd);
-        assert_eq!(coding, Coding::Zstd);
-        assert_eq!(zstd::bulk::decompress(&zstd, text.len()).expect("zstd"), text);
-        assert_eq!(entry.body(Coding::Plain), (Coding::Plain, text.into()));
+        let text = Bytes::from(b"{\"data\":[1,2,3]}".repeat(1_000));
+        let entry = Entry::new(text.clone(), 0, 1);
+        for coding in [Coding::Gzip, Coding::Zstd, Coding::Plain] {
+            let (given, bytes) = entry.body(coding);
+            assert_eq!((given, unpack(&bytes, text.len(), coding)), (coding, text.clone()));
+            assert!(coding == Coding::Plain || bytes.len() < text.len() / 10);
+        }
         let small = Entry::new(b"{}".as_slice().into(), 0, 1);
         assert_eq!(small.body(Coding::Zstd), (Coding::Plain, b"{}".as_slice().into()));
     }
@@ -293,12 +306,16 @@ mod tests {
         let seal = Seal::new(b"secret");
         for text in [b"{}".repeat(3), b"{\"data\":[1,2,3]}".repeat(1_000)] {
             let entry = Entry::new(text.into(), 17, 99);
-            let sealed = seal.seal(&Key::of("a"), &entry, &about());
-            let opened = seal.open(&Key::of("a"), &sealed).expect("its own");
-            assert_eq!((opened.made_at, opened.until, &opened.tag), (17, 99, &entry.tag));
-            for coding in [Coding::Zstd, Coding::Gzip, Coding::Plain] {
-                assert_eq!(opened.body(coding), entry.body(coding));
+            let all = [Coding::Zstd, Coding::Gzip, Coding::Plain];
+            for stored in all {
+                let sealed = seal.seal(&Key::of("a"), &entry, stored, &about());
+                let opened = seal.open(&Key::of("a"), &sealed).expect("its own");
+                assert_eq!((opened.made_at, opened.until, &opened.tag), (17, 99, &entry.tag));
+                for coding in all {
+                    assert_eq!(opened.body(coding), entry.body(coding), "{stored:?}");
+                }
             }
+            let sealed = seal.seal(&Key::of("a"), &entry, Coding::Gzip, &about());
             assert_eq!(seal.about(&Key::of("a"), &sealed).map(|all| all.3), Some(about()));
             assert!(seal.open(&Key::of("b"), &sealed).is_none(), "another's key");
             assert!(Seal::new(b"other").open(&Key::of("a"), &sealed).is_none(), "another's secret");

@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Standing;
+use super::entry::Coding;
 
 /// How entries are written, and what keys are made of: raised when either changes.
-const FORMAT: &[u8] = b"cairn answer 1";
+const FORMAT: &[u8] = b"cairn answer 2";
 
 /// Begins the names of answers in Redis.
 const PREFIX: &str = "answer:";
@@ -19,15 +20,16 @@ const PREFIX: &str = "answer:";
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// Under which it is kept in Redis.
-    pub fn name(&self) -> String {
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.0))
+    /// Under which it is kept in Redis in this coding.
+    pub fn name(&self, coding: Coding) -> String {
+        let coding = coding.name().unwrap_or("plain");
+        format!("{PREFIX}{}:{coding}", URL_SAFE_NO_PAD.encode(self.0))
     }
 
     /// The key of this name.
     pub fn named(name: &str) -> Option<Key> {
-        let bytes = URL_SAFE_NO_PAD.decode(name.strip_prefix(PREFIX)?).ok()?;
-        bytes.try_into().ok().map(Key)
+        let (key, _coding) = name.strip_prefix(PREFIX)?.split_once(':')?;
+        URL_SAFE_NO_PAD.decode(key).ok()?.try_into().ok().map(Key)
     }
 
     pub fn bytes(&self) -> &[u8; 32] {
@@ -41,7 +43,6 @@ impl Key {
 }
 
 /// Makes the keys of one server: what is the same for all of its answers is hashed once.
-#[derive(Clone)]
 pub struct Maker {
     schema: [u8; 32],
     /// Schema, version, database and settings.
@@ -53,7 +54,8 @@ pub struct Question<'a> {
     pub account: Uuid,
     /// The account's scopes, with their heads.
     pub standing: &'a Standing,
-    pub document: &'a str,
+    /// [`hash`] of its text.
+    pub document: &'a [u8; 32],
     pub operation: Option<&'a str>,
     /// As JSON, with the names in order.
     pub variables: &'a [u8],
@@ -82,7 +84,7 @@ impl Maker {
             &self.server,
             account.as_bytes(),
             standing.digest(),
-            document.as_bytes(),
+            *document,
             &[u8::from(operation.is_some())],
             operation.unwrap_or_default().as_bytes(),
             variables,
@@ -156,7 +158,7 @@ mod tests {
         let plain = |standing| Question {
             account: Uuid::from_u128(1),
             standing,
-            document: "{ trips { id } }",
+            document: &[1; 32],
             operation: None,
             variables: b"{}",
             media: "application/json",
@@ -168,7 +170,7 @@ mod tests {
         keys.extend(others);
         for question in [
             Question { account: Uuid::from_u128(2), ..plain(usual) },
-            Question { document: "{ trips { name } }", ..plain(usual) },
+            Question { document: &[2; 32], ..plain(usual) },
             Question { operation: Some(""), ..plain(usual) },
             Question { operation: Some("A"), ..plain(usual) },
             Question { variables: b"{\"a\":1}", ..plain(usual) },
@@ -183,6 +185,6 @@ mod tests {
         assert_eq!(different.len(), keys.len());
         let again = Maker::new(Uuid::from_u128(1), "type A", "100");
         assert_eq!(again.key(&plain(&Standing::new(vec![seen()]))), keys[0]);
-        assert_eq!(Key::named(&keys[0].name()), Some(keys[0]));
+        assert_eq!(Key::named(&keys[0].name(Coding::Gzip)), Some(keys[0]));
     }
 }

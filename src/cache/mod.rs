@@ -18,15 +18,16 @@ use std::time::Duration;
 
 use entity::Millis;
 use moka::Expiry;
-use uuid::Uuid;
+use tokio::task::spawn_blocking;
 
+use crate::auth::Caller;
 use crate::config::{CacheConfig, limits};
 use crate::db::Db;
 use crate::error::Error;
 use crate::redis::Redis;
 
 pub use counts::{Counts, Source};
-pub use entry::{About, Entry, Seal};
+pub use entry::{About, Coding, Entry, Seal};
 pub use flight::{Lead, Seat};
 pub use held::{Held, held};
 pub use key::Key;
@@ -95,9 +96,9 @@ impl Cache {
         !matches!(self.tiers, Tiers::None)
     }
 
-    /// Where an account stands, as of now or later: read from the database.
-    pub async fn standing(&self, account: Uuid) -> Result<Arc<Standing>, Error> {
-        self.standings.of(account).await
+    /// Where a caller stands, as of now or later: read from the database. None: their session is over.
+    pub async fn standing(&self, caller: Caller) -> Result<Option<Arc<Standing>>, Error> {
+        self.standings.of(caller).await
     }
 
     /// The entry in this process's memory.
@@ -112,10 +113,10 @@ impl Cache {
         self.flights.join(key)
     }
 
-    /// The entry in Redis. It is in memory, too, from now on.
-    pub async fn far(&self, key: &Key) -> Option<Arc<Entry>> {
+    /// The entry in Redis, for someone who wants it in this coding. It is in memory, too, from now on.
+    pub async fn far(&self, key: &Key, coding: Coding) -> Option<Arc<Entry>> {
         let remote = self.remote()?;
-        let bytes = remote.redis.get_best_effort(&key.name()).await?;
+        let bytes = remote.redis.get_best_effort(&key.name(coding.stored())).await?;
         let entry = match remote.seal.open(key, &bytes) {
             Some(entry) => Arc::new(entry),
             None => {
@@ -131,16 +132,20 @@ impl Cache {
         Some(entry)
     }
 
-    /// Keeps an answer. Redis is told in the background: nobody waits for it.
-    pub fn keep(&self, key: &Key, entry: &Arc<Entry>, about: About) {
+    /// Keeps an answer for those who want it in this coding. Redis is told in the background: nobody
+    /// waits for it.
+    pub fn keep(&self, key: &Key, entry: &Arc<Entry>, coding: Coding, about: About) {
         self.keep_near(key, entry);
         let Some(remote) = self.remote() else { return };
         let Some(left) = entry.left(now(), remote.keep) else { return };
-        let (redis, bytes) = (remote.redis.clone(), remote.seal.seal(key, entry, &about));
-        let name = key.name();
+        let (redis, seal, key) = (remote.redis.clone(), remote.seal.clone(), *key);
+        let (name, entry, account) = (key.name(coding.stored()), entry.clone(), about.account);
         tokio::spawn(async move {
+            // What has to be packed for it takes a while.
+            let sealed = spawn_blocking(move || seal.seal(&key, &entry, coding.stored(), &about));
+            let Ok(bytes) = sealed.await else { return };
             redis.set_best_effort(&name, &bytes, left).await;
-            let index = held::index(about.account);
+            let index = held::index(account);
             redis.index_best_effort(&index, &name, left, limits::HELD).await;
         });
     }

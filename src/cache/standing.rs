@@ -1,4 +1,5 @@
-//! Where an account stands: its scopes with their heads. Every answer that is kept depends on it.
+//! Where a caller stands: their session goes on, and their scopes have these heads. Every answer that
+//! is kept depends on it. One read tells both, for all who ask at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,9 +7,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::key::hash;
+use crate::auth::Caller;
 use crate::db::Db;
 use crate::error::Error;
-use crate::gather::Gather;
+use crate::gather::{Failed, Gather};
 use crate::sync::scope::{self, Seen};
 
 /// The scopes that an account is or was a member of, with their heads and roles.
@@ -46,38 +48,37 @@ impl Standing {
     }
 }
 
-/// Reads where accounts stand, from the database that is written to.
+/// Reads where callers stand, from the database that is written to.
 pub struct Standings {
     db: Db,
-    gather: Gather<Uuid, Arc<Standing>>,
+    /// By session: its account, and where it stands.
+    gather: Gather<Uuid, (Uuid, Arc<Standing>)>,
 }
 
 impl Standings {
     pub fn new(db: &Db) -> Standings {
         let reader = db.clone();
-        let gather = Gather::new(move |accounts: Vec<Uuid>| {
+        let gather = Gather::new(move |sessions: Vec<Uuid>| {
             let db = reader.clone();
-            async move {
-                let mut found = scope::seen_by_each(db.pool(), &accounts).await?;
-                // An account without any scope stands somewhere, too.
-                let standings = accounts.into_iter().map(|account| {
-                    let seen = found.remove(&account).unwrap_or_default();
-                    (account, Arc::new(Standing::new(seen)))
-                });
-                Ok(standings.collect::<HashMap<_, _>>())
-            }
+            async move { read(&db, &sessions).await }
         });
         Standings { db: db.clone(), gather }
     }
 
-    /// Where an account stands, as of now or later.
-    pub async fn of(&self, account: Uuid) -> Result<Arc<Standing>, Error> {
-        match self.gather.ask(account).await {
-            Ok(Some(standing)) => Ok(standing),
-            _ => {
-                let seen = scope::seen_by(self.db.pool(), account).await?;
-                Ok(Arc::new(Standing::new(seen)))
-            }
-        }
+    /// Where a caller stands, as of now or later. None: their session is over.
+    pub async fn of(&self, caller: Caller) -> Result<Option<Arc<Standing>>, Error> {
+        let found = match self.gather.ask(caller.session).await {
+            Ok(found) => found,
+            Err(Failed) => read(&self.db, &[caller.session]).await?.remove(&caller.session),
+        };
+        Ok(found.filter(|(account, _)| *account == caller.account).map(|(_, standing)| standing))
     }
+}
+
+async fn read(db: &Db, sessions: &[Uuid]) -> Result<HashMap<Uuid, (Uuid, Arc<Standing>)>, Error> {
+    let found = scope::seen_in_sessions(db.pool(), sessions).await?;
+    let standings = found
+        .into_iter()
+        .map(|(session, (account, seen))| (session, (account, Arc::new(Standing::new(seen)))));
+    Ok(standings.collect())
 }

@@ -12,9 +12,8 @@ use super::documents::Document;
 use super::graphql::Asker;
 use super::{Context, LoggedUser, is_known};
 use crate::auth::Caller;
-use crate::cache::entry::Coding;
 use crate::cache::key::Question;
-use crate::cache::{About, Entry, Key, Lead, Seat, Source, Standing};
+use crate::cache::{About, Coding, Entry, Key, Lead, Seat, Source, Standing};
 use crate::config::limits;
 use crate::graphql::{Cacheable, Waits};
 
@@ -45,6 +44,7 @@ pub struct Making {
     key: Key,
     lead: Lead,
     standing: Arc<Standing>,
+    coding: Coding,
     urls: bool,
     about: About,
     pub caller: Caller,
@@ -65,11 +65,8 @@ pub async fn ask(
         return Asked::Bypass;
     }
     let Some(caller) = asker.caller else { return Asked::Bypass };
-    let auth = &context.services.auth;
     // Whoever is refused, or cannot be looked up, is told so where all others are.
-    let (is_alive, standing) =
-        tokio::join!(auth.is_alive(caller), context.cache.standing(caller.account));
-    let (Ok(true), Ok(standing)) = (is_alive, standing) else { return Asked::Bypass };
+    let Ok(Some(standing)) = context.cache.standing(caller).await else { return Asked::Bypass };
     // The names come in order.
     let variables = serde_json::to_vec(&request.variables).unwrap_or_default();
     if variables.len() > limits::CACHED_VARIABLES {
@@ -78,7 +75,7 @@ pub async fn ask(
     let key = context.keys.key(&Question {
         account: caller.account,
         standing: &standing,
-        document: &request.query,
+        document: &document.digest,
         operation,
         variables: &variables,
         media: asker.media,
@@ -97,14 +94,15 @@ pub async fn ask(
             };
         }
     };
-    if let Some(entry) = context.cache.far(&key).await {
+    let coding = coding(&asker.headers);
+    if let Some(entry) = context.cache.far(&key, coding).await {
         lead.share(entry.clone());
         return Asked::Found(Found { entry, source: Source::Redis, caller });
     }
     let about = about(context, caller, &standing, cacheable);
     let urls = cacheable.urls;
     let context = context.clone();
-    Asked::Make(Box::new(Making { context, key, lead, standing, urls, about, caller }))
+    Asked::Make(Box::new(Making { context, key, lead, standing, coding, urls, about, caller }))
 }
 
 fn about(
@@ -148,15 +146,20 @@ impl Making {
             false => limits::CACHED_FOR,
         };
         let until = made_at + good_for.as_millis() as i64;
-        let made =
-            tokio::task::spawn_blocking(move || Entry::new(Bytes::from(body), made_at, until));
-        let entry = Arc::new(made.await.ok()?);
+        let coding = self.coding;
+        let made = tokio::task::spawn_blocking(move || {
+            let entry = Entry::new(Bytes::from(body), made_at, until);
+            // Packed here, and not where others wait for their turn.
+            entry.body(coding);
+            Arc::new(entry)
+        });
+        let entry = made.await.ok()?;
         // Nothing moved while it was made: then it is what its key says. Else it is as good as any
         // answer, but of another moment.
-        let now = self.context.cache.standing(self.caller.account).await;
-        let is_of_this_key = now.is_ok_and(|now| now.digest() == self.standing.digest());
+        let now = self.context.cache.standing(self.caller).await.ok().flatten();
+        let is_of_this_key = now.is_some_and(|now| now.digest() == self.standing.digest());
         if is_of_this_key {
-            self.context.cache.keep(&self.key, &entry, self.about);
+            self.context.cache.keep(&self.key, &entry, coding, self.about);
         }
         self.lead.share(entry.clone());
         Some(Found { entry, source: Source::Miss, caller: self.caller })

@@ -7,6 +7,7 @@ use async_graphql::Request;
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
 
 use super::document;
+use crate::cache::key::hash;
 use crate::config::limits;
 use crate::error::Error;
 use crate::graphql::{Cacheable, cacheable};
@@ -14,10 +15,11 @@ use crate::graphql::{Cacheable, cacheable};
 /// A document that may be executed.
 pub struct Document {
     parsed: ExecutableDocument,
+    /// Of its text: what keys of answers name it by.
+    pub digest: [u8; 32],
     cacheable: Vec<Cacheable>,
 }
 
-#[derive(Clone)]
 pub struct Documents {
     remembered: moka::sync::Cache<Arc<str>, Arc<Document>>,
 }
@@ -38,7 +40,7 @@ impl Documents {
         if let Some(known) = self.remembered.get(text) {
             return Ok(known);
         }
-        let document = Arc::new(Document::new(document::read(text)?));
+        let document = Arc::new(Document::new(text, document::read(text)?));
         if text.len() <= limits::REMEMBERED {
             self.remembered.insert(text.into(), document.clone());
         }
@@ -47,12 +49,12 @@ impl Documents {
 }
 
 impl Document {
-    fn new(parsed: ExecutableDocument) -> Document {
+    fn new(text: &str, parsed: ExecutableDocument) -> Document {
         let operations = parsed.operations.iter();
         let cacheable = operations
             .filter_map(|(name, operation)| cacheable(&parsed, name, &operation.node))
             .collect();
-        Document { parsed, cacheable }
+        Document { parsed, digest: hash(&[text.as_bytes()]), cacheable }
     }
 
     /// The type of the operation that would be executed, if it is clear which one.

@@ -45,9 +45,10 @@ use documents::Documents;
 use budget::Budget;
 pub use socket::Sockets;
 
-/// What handlers need.
-#[derive(Clone)]
-struct Context {
+/// What handlers need. Every layer of a request has it: it is one thing to share, not ten.
+type Context = Arc<Server>;
+
+struct Server {
     api: Api,
     services: Arc<Services>,
     timeout: Duration,
@@ -73,7 +74,7 @@ pub fn router(
 ) -> Router {
     let keys = Maker::new(services.sealer.epoch(), &sdl(), &config.answers());
     let timeout = Duration::from_secs(config.request_timeout.into());
-    let context = Context {
+    let context = Arc::new(Server {
         api,
         services,
         timeout,
@@ -84,7 +85,7 @@ pub fn router(
         documents: Documents::default(),
         cache,
         keys,
-    };
+    });
     let bodies = middleware::from_fn_with_state(Budget::new(limits::BODIES), budget::count);
     let mut router = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(bodies))

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::plan::{Membership, Scope};
 use super::{Role, store};
-use crate::db;
+use crate::{auth, db};
 
 /// A scope as one account sees it.
 #[derive(Clone, Copy, Debug)]
@@ -38,16 +38,24 @@ pub async fn seen_by<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<Vec<Se
     db.query_all(&select).await?.iter().map(read_seen).collect()
 }
 
-/// The same of several accounts. Those without any scope are left out.
-pub async fn seen_by_each<C: ConnectionTrait>(
+/// The same for the accounts of these sessions, by session. A session that is over is left out, and so
+/// is one that was refused.
+pub async fn seen_in_sessions<C: ConnectionTrait>(
     db: &C,
-    accounts: &[Uuid],
-) -> Result<HashMap<Uuid, Vec<Seen>>, DbErr> {
-    let mut found: HashMap<Uuid, Vec<Seen>> = HashMap::new();
-    for among in store::in_lists(db, ("membership", "account_id"), accounts) {
-        let select = seen().column(("membership", "account_id")).and_where(among).to_owned();
-        for row in db.query_all(&select).await? {
-            found.entry(row.try_get_by_index(8)?).or_default().push(read_seen(&row)?);
+    sessions: &[Uuid],
+) -> Result<HashMap<Uuid, (Uuid, Vec<Seen>)>, DbErr> {
+    let mut found: HashMap<Uuid, (Uuid, Vec<Seen>)> = HashMap::new();
+    for among in store::in_lists(db, ("session", "id"), sessions) {
+        let membership = Expr::col(("membership", "account_id"));
+        let select = seen()
+            .column(("session", "id"))
+            .column(("session", "account_id"))
+            .inner_join("session", membership.equals(("session", "account_id")))
+            .to_owned();
+        for row in db.query_all(auth::usable(select).and_where(among)).await? {
+            let (session, account) = (row.try_get_by_index(8)?, row.try_get_by_index(9)?);
+            let (_, seen) = found.entry(session).or_insert_with(|| (account, Vec::new()));
+            seen.push(read_seen(&row)?);
         }
     }
     Ok(found)
