@@ -178,6 +178,11 @@ impl Run {
         clients.sort_by_key(|client| (client.account, client.make));
         self.tell("everyone is poked".into());
         self.poke(&mut clients).await;
+        // An instance that hears the others again pokes everyone. When all of them do, nothing is left
+        // that could take the place of a poke.
+        tokio::time::sleep(4 * cairn::config::limits::REDIS_RETRY).await;
+        self.tell("everyone is poked again".into());
+        self.poke(&mut clients).await;
         // What nobody waits for any more may still be under way.
         self.stop().await;
         self.launch().await;
