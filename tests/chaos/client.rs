@@ -541,13 +541,11 @@ impl Client {
         memories.retain(|(kind, id, _)| {
             *kind == "Memory" && self.ledger().rows[id].maker == self.account
         });
-        let trips: Vec<String> = self
-            .view
-            .rows
-            .keys()
-            .filter(|(kind, _)| kind == "Trip")
-            .map(|(_, id)| id.clone())
-            .collect();
+        let trips = self.view.rows.keys().filter(|(kind, _)| kind == "Trip");
+        let mut trips: Vec<Uuid> =
+            trips.map(|(_, id)| Uuid::try_parse(id).expect("an id")).collect();
+        // Copies that decisions have made are known in the end alone.
+        trips.retain(|id| self.ledger().rows.contains_key(id));
         let mut batch = Vec::new();
         for _ in 0..1 + self.dice.below(3) {
             if memories.is_empty() {
@@ -557,7 +555,7 @@ impl Client {
             // Mostly where it makes a difference to others.
             let private = self.dice.percent(30);
             let trip = match private {
-                true => Uuid::try_parse(&trips[self.dice.below(trips.len())]).expect("an id"),
+                true => trips[self.dice.below(trips.len())],
                 false => self.trips[self.dice.below(self.trips.len())],
             };
             let token = self.write();
