@@ -4,6 +4,7 @@
 //! the entities; [`kinds`] says what a row of each kind holds.
 
 pub mod admission;
+pub mod allocator;
 pub mod app;
 pub mod auth;
 pub mod cache;
@@ -21,8 +22,3 @@ pub mod poke;
 pub mod redis;
 pub mod sync;
 pub mod throttle;
-
-/// Requests begin on one thread and end on another; the system's allocator makes both wait for one lock
-/// (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cairn::allocator;
 use cairn::app::{self, App};
 use cairn::config::{Config, DatabaseConfig, FilesConfig, RedisConfig};
 use cairn::db::Db;
@@ -86,6 +87,7 @@ impl Retained {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    allocator::give_back_at_once();
     let cli = Cli::parse();
     let default_log = match cli.command {
         // What they have to say they print.
