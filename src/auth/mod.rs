@@ -24,7 +24,7 @@ use crate::db::{self, Db};
 use crate::error::{Code, Error};
 use crate::gather::{Failed, Gather};
 use crate::sync::change::derive;
-use crate::sync::store;
+use crate::sync::{scope, store};
 
 pub use entity::account::Model as Account;
 pub use password::{Hasher, check_hash};
@@ -390,15 +390,7 @@ async fn alive(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Uuid>, Error> {
 
 /// The ids of the sessions whose tokens are worth something, unless they have expired.
 fn sessions() -> SelectStatement {
-    usable(Query::select().column(("session", "id")).from("session").to_owned())
-}
-
-/// Leaves those sessions in a SELECT whose accounts may be used.
-pub fn usable(mut sessions: SelectStatement) -> SelectStatement {
-    sessions
-        .inner_join("account", Expr::col(("account", "id")).equals(("session", "account_id")))
-        .and_where(Expr::col(("account", "is_active")).eq(true))
-        .to_owned()
+    scope::usable(Query::select().column(("session", "id")).from("session").to_owned())
 }
 
 async fn end_sessions<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<(), Error> {

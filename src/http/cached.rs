@@ -149,8 +149,9 @@ impl Making {
         let coding = self.coding;
         let made = tokio::task::spawn_blocking(move || {
             let entry = Entry::new(Bytes::from(body), made_at, until);
-            // Packed here, and not where others wait for their turn.
-            entry.body(coding);
+            // Packed here, and not where others wait for their turn: as it is stored, which says how
+            // much it weighs, and as it is wanted.
+            entry.body(coding.stored());
             Arc::new(entry)
         });
         let entry = made.await.ok()?;

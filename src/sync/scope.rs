@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::plan::{Membership, Scope};
 use super::{Role, store};
-use crate::{auth, db};
+use crate::db;
 
 /// A scope as one account sees it.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,8 @@ pub async fn seen_by<C: ConnectionTrait>(db: &C, account: Uuid) -> Result<Vec<Se
     db.query_all(&select).await?.iter().map(read_seen).collect()
 }
 
-/// The same for the accounts of these sessions, by session. A session that is over is left out, and so
-/// is one that was refused.
+/// The same for the accounts of these sessions, by session. Left out are sessions that
+/// are over, and those whose accounts may not be used.
 pub async fn seen_in_sessions<C: ConnectionTrait>(
     db: &C,
     sessions: &[Uuid],
@@ -52,13 +52,21 @@ pub async fn seen_in_sessions<C: ConnectionTrait>(
             .column(("session", "account_id"))
             .inner_join("session", membership.equals(("session", "account_id")))
             .to_owned();
-        for row in db.query_all(auth::usable(select).and_where(among)).await? {
+        for row in db.query_all(usable(select).and_where(among)).await? {
             let (session, account) = (row.try_get_by_index(8)?, row.try_get_by_index(9)?);
             let (_, seen) = found.entry(session).or_insert_with(|| (account, Vec::new()));
             seen.push(read_seen(&row)?);
         }
     }
     Ok(found)
+}
+
+/// Leaves those sessions in a SELECT whose accounts may be used.
+pub fn usable(mut sessions: SelectStatement) -> SelectStatement {
+    sessions
+        .inner_join("account", Expr::col(("account", "id")).equals(("session", "account_id")))
+        .and_where(Expr::col(("account", "is_active")).eq(true))
+        .to_owned()
 }
 
 /// A SELECT of scopes with memberships, for [`read_seen`].
