@@ -150,6 +150,52 @@ async fn a_server_starts_without_redis_and_finds_it_later() {
     assert!(!status.success() && log.contains("REDIS_URL") && !log.contains("secret"), "{log}");
 }
 
+/// Where an answer came from.
+async fn source(url: &str, token: &str) -> String {
+    let query = json!({ "query": "{ trips { id } }" });
+    let asked = client().post(format!("{url}/graphql")).bearer_auth(token).json(&query);
+    let answer = asked.send().await.expect("the server answers");
+    assert_eq!(answer.status(), 200);
+    answer.headers()["x-cairn-cache"].to_str().expect("text").to_owned()
+}
+
+/// Two instances share a Redis that speaks TLS, and the third does not know its certificate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_reach_a_redis_by_tls_whose_certificate_they_know() {
+    for is_cluster in [false, true] {
+        let redis = Redis::with_tls(is_cluster);
+        let database = TestDatabase::create(Backend::Postgres).await;
+        let certificate = redis.certificate();
+        let certificate = certificate.to_str().expect("text");
+        let settings = [
+            ("DATABASE_URL", database.url.as_str()),
+            ("JWT_SECRET", "a secret that all instances share"),
+            ("CACHE_TTL_LOCAL", "0"),
+            ("PUBLIC_URL", "https://cairn.example.org"),
+            ("REDIS_URL", &redis.url),
+            ("RUST_LOG", "info"),
+        ];
+        let (stranger, strange) = Process::serve(&settings).await;
+        let settings = [&settings[..], &[("SSL_CERT_FILE", certificate)]].concat();
+        let (_one, first) = Process::serve(&settings).await;
+        let (_two, second) = Process::serve(&settings).await;
+        let token = token(&first).await;
+        let mut socket = Socket::connect(&second, &token).await;
+        socket.subscribe("pokes", None).await;
+        socket.poke().await;
+        eventually("it is kept", async || source(&first, &token).await == "hit-redis").await;
+        assert_eq!(source(&second, &token).await, "hit-redis");
+        assert_eq!(source(&strange, &token).await, "miss");
+        // News go the same way.
+        let trip = "mutation { createTrip(input: { name: \"Alps\", startDate: \"2026-07-01T00:00:00Z\" }) { id } }";
+        let made = ask(&client(), &first, Some(&token), trip, json!({})).await;
+        assert!(made["errors"].is_null(), "{made}");
+        socket.poke().await;
+        let log = stranger.kill().await;
+        assert!(log.contains("Redis") && log.contains("ertificate"), "{log}");
+    }
+}
+
 async fn empty_database() -> (TestDatabase, Db) {
     let database = TestDatabase::create(Backend::Postgres).await;
     let db = Db::connect(&database.url).await.expect("PostgreSQL answers");

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+
 use super::keeper;
 
 pub struct Redis {
@@ -27,13 +29,56 @@ impl Redis {
         let port_text = port.to_string();
         let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
         let redis = Redis::start_with(&arguments, |_| format!("redis+cluster://127.0.0.1:{port}"));
-        assert!(redis.ask("CLUSTER ADDSLOTSRANGE 0 16383").contains("OK"));
+        redis.take_all_slots();
+        redis
+    }
+
+    /// A server, or a cluster of one node, that speaks TLS alone, by [`Redis::certificate`].
+    pub fn with_tls(is_cluster: bool) -> Redis {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let certificate = pem("CERTIFICATE", made.cert.der());
+        let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
+        for (name, text) in [(CERTIFICATE, certificate), (KEY, key)] {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        let port = free_port();
+        let port_text = port.to_string();
+        let in_folder = |name| folder.path().join(name).display().to_string();
+        let [certificate, key] = [CERTIFICATE, KEY].map(in_folder);
+        let mut arguments = vec!["--port", "0", "--tls-port", &port_text, "--bind", "127.0.0.1"];
+        arguments.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+        arguments.extend(["--tls-ca-cert-file", &certificate, "--tls-auth-clients", "no"]);
+        let scheme = match is_cluster {
+            true => {
+                arguments.extend(["--cluster-enabled", "yes", "--tls-cluster", "yes"]);
+                "rediss+cluster"
+            }
+            false => "rediss",
+        };
+        let url = format!("{scheme}://127.0.0.1:{port}");
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let redis = Redis::start_in(folder, arguments, url);
+        if is_cluster {
+            redis.take_all_slots();
+        }
+        redis
+    }
+
+    /// Of a server with TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join(CERTIFICATE)
+    }
+
+    /// Makes a cluster of this one node.
+    fn take_all_slots(&self) {
+        assert!(self.ask("CLUSTER ADDSLOTSRANGE 0 16383").contains("OK"));
         let until = Instant::now() + PATIENCE;
-        while !redis.ask("CLUSTER INFO").contains("cluster_state:ok") {
+        while !self.ask("CLUSTER INFO").contains("cluster_state:ok") {
             assert!(Instant::now() < until, "the cluster never was one");
             std::thread::sleep(Duration::from_millis(5));
         }
-        redis
     }
 
     /// A cluster of three nodes, a third of the slots each, and their ports on 127.0.0.1. It tells its
@@ -76,7 +121,11 @@ impl Redis {
     fn start_with(arguments: &[&str], url: impl FnOnce(PathBuf) -> String) -> Redis {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = url(folder.path().join("redis.sock"));
-        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
+        let arguments = arguments.iter().map(|&argument| argument.into()).collect();
+        Redis::start_in(folder, arguments, url)
+    }
+
+    fn start_in(folder: tempfile::TempDir, arguments: Vec<String>, url: String) -> Redis {
         let server = serve(&folder, &arguments);
         Redis { url, folder, arguments, server }
     }
@@ -120,6 +169,9 @@ impl Drop for Redis {
     }
 }
 
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
 /// Far more than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -150,6 +202,13 @@ fn ask(folder: &tempfile::TempDir, command: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let base64 = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned());
+    let lines: Vec<String> = lines.collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// A cluster wants a second port, 10,000 above.
