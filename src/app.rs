@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::admission::Admission;
-use crate::auth::{Auth, Signer};
+use crate::auth::{Auth, Operator, Signer};
 use crate::cache::{Cache, Seal};
 use crate::config::{Config, FilesConfig, limits};
 use crate::db::{self, Db, Errand};
@@ -34,12 +34,14 @@ pub struct App {
     api: graphql::Api,
     pokes: Pokes,
     cache: Arc<Cache>,
+    operator: Operator,
 }
 
 /// The names of what a database says about itself.
 const EPOCH: &str = "epoch";
 const CURSOR_KEY: &str = "cursor_key";
 const FILES_KEY: &str = "files_key";
+const OPERATOR_KEY: &str = "operator_key";
 const DEVELOPMENT_SECRET: &str = "development_jwt_secret";
 /// When the last clean-up began, by the database's clock.
 const CLEANED_AT: &str = "cleaned_at";
@@ -69,6 +71,7 @@ impl App {
         let session = Duration::from_secs(u64::from(config.token_days) * 86_400);
         let auth = Auth::new(db.clone(), Signer::new(secret.as_bytes()), session);
         let cache = Arc::new(Cache::new(&db, redis.clone(), seal(&db).await?, &config.cache));
+        let operator = operator(&db).await?;
         let pokes = Pokes::new(&db, news, auth.clone(), redis);
         let services = Arc::new(Services {
             db: db.clone(),
@@ -92,7 +95,7 @@ impl App {
             max_skew: i64::from(config.max_clock_skew) * 1000,
         });
         let api = graphql::api(services.clone(), &config);
-        Ok(App { config, db, services, api, pokes, cache })
+        Ok(App { config, db, services, api, pokes, cache, operator })
     }
 
     pub fn cache(&self) -> &Arc<Cache> {
@@ -117,8 +120,14 @@ impl App {
         let files = self.services.files.clone();
         let ping = Duration::from_secs(self.config.socket_ping.into());
         let sockets = Sockets::new(self.pokes.hub.clone(), ping);
-        let router =
-            http::router(self.api, self.services, sockets.clone(), self.cache, &self.config);
+        let router = http::router(
+            self.api,
+            self.services,
+            sockets.clone(),
+            self.cache,
+            self.operator,
+            &self.config,
+        );
         let pokes = self.pokes.run();
         let delay = Duration::from_secs(self.config.shutdown_delay.into());
         let cleaner = tokio::spawn(clean_daily(
@@ -188,6 +197,11 @@ pub async fn open_files(db: &Db, config: &FilesConfig) -> Result<Files, Error> {
 /// What seals answers in Redis. A MAC of another thing than a cursor's, by the same key.
 pub async fn seal(db: &Db) -> Result<Seal, Error> {
     Ok(Seal::new(setting(db, CURSOR_KEY, random).await?.as_bytes()))
+}
+
+/// What an operator's tokens are made and verified by.
+pub async fn operator(db: &Db) -> Result<Operator, Error> {
+    Ok(Operator::new(setting(db, OPERATOR_KEY, random).await?.as_bytes()))
 }
 
 /// The database's timeline.

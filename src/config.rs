@@ -529,10 +529,14 @@ pub mod limits {
     pub const DOCUMENTS: u64 = 1024 * 1024;
     /// Bytes of a document that is remembered. What is longer holds literals, and never comes again.
     pub const REMEMBERED: usize = 16 * 1024;
-    /// Answers of an account that the list for people names, in Redis.
+    /// Answers of an account that the list for people names, of Redis and of each instance.
     pub const HELD: usize = 200;
-    /// Scopes that an answer kept in Redis names, for people to read.
+    /// Scopes that a kept answer names, for people to read.
     pub const HELD_SCOPES: usize = 100;
+    /// How long an operator's command may ask a running server with one token.
+    pub const OPERATOR_TOKEN: Duration = Duration::from_secs(60);
+    /// Waiting for a running server, in an operator's command.
+    pub const OPERATOR_REQUEST: Duration = Duration::from_secs(10);
     /// Reads for many at once that run at the same time: while one takes long, others go on.
     pub const GATHER_READS: usize = 2;
     /// Those who must wait before another such read begins beside one.

@@ -22,3 +22,4 @@ pub mod poke;
 pub mod redis;
 pub mod sync;
 pub mod throttle;
+pub mod tls;

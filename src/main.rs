@@ -61,7 +61,7 @@ enum Command {
     /// List, make and erase accounts, and reset their passwords.
     #[command(subcommand)]
     Account(commands::account::Action),
-    /// Look at the answers that Redis holds.
+    /// Look at the answers that are held for people.
     #[command(subcommand)]
     Cache(commands::cache::Action),
     /// Take over a dump of an older backend. It can be stopped at any moment and run again.

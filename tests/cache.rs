@@ -8,14 +8,15 @@ use cairn::cache::Source;
 use proptest::prelude::*;
 use reqwest::header::{
     ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, IF_NONE_MATCH, VARY,
+    WWW_AUTHENTICATE,
 };
 use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::support::{
-    App, Backend, Device, Process, Redis, TestDatabase, Variant, create, delete, eventually,
-    explore, property_with, pull_query, update,
+    App, Backend, Device, Finished, Process, Redis, TestDatabase, Variant, create, delete,
+    eventually, explore, property_with, pull_query, update,
 };
 
 const TRIPS: &str = "{ trips { id name role } }";
@@ -914,8 +915,15 @@ async fn a_failure_is_nobody_elses() {
 
 // ── For people ───────────────────────────────────────────────────────────────────────────────
 
+/// `cairn cache inspect` beside a server, with these settings besides the database.
+async fn inspect(app: &App, settings: &[(&str, &str)], options: &[&str]) -> Finished {
+    let settings = [&[("DATABASE_URL", app.database.url.as_str())], settings].concat();
+    let arguments = [&["cache", "inspect", "--at", &app.url], options].concat();
+    Process::run(&arguments, &settings, "").await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_can_look_at_what_is_held_for_whom() {
+async fn an_operator_can_look_at_what_redis_holds_for_whom() {
     let redis = Redis::start();
     let arguments = ["--redis-url", &redis.url.clone(), "--cache-ttl-local", "0"];
     let app = App::start_with(Backend::Sqlite, &arguments).await;
@@ -924,18 +932,15 @@ async fn a_person_can_look_at_what_is_held_for_whom() {
     let query = "query Covers { trips { id coverImageUrl } }";
     eventually("it is held", async || ask(&ada, query).await.source() == "hit-redis").await;
     eventually("grace's, too", async || ask(&grace, TRIPS).await.source() == "hit-redis").await;
-    let inspect = async |options: &[&str]| {
-        let settings = [("DATABASE_URL", app.database.url.as_str()), ("REDIS_URL", &redis.url)];
-        let arguments = [&["cache", "inspect"], options].concat();
-        Process::run(&arguments, &settings, "").await
-    };
-    let shown = || async { inspect(&["--user", "ada@example.org", "--json"]).await.printed() };
+    let look = async |options: &[&str]| inspect(&app, &[("REDIS_URL", &redis.url)], options).await;
+    let shown = || async { look(&["--user", "ada@example.org", "--json"]).await.printed() };
     // It is listed a moment after it is there.
     eventually("it is listed", async || !shown().await.is_empty()).await;
     let held: Vec<Json> =
         shown().await.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(held.len(), 1, "hers, and nobody else's: {held:?}");
     let held = &held[0];
+    assert_eq!((&held["place"], &held["server"]), (&json!("redis"), &Json::Null));
     assert_eq!((&held["operation"], &held["fields"]), (&json!("Covers"), &json!(["trips"])));
     assert_eq!((&held["isReachable"], &held["reasons"]), (&json!(true), &json!([])));
     let scopes = held["scopes"].as_array().expect("scopes");
@@ -947,14 +952,65 @@ async fn a_person_can_look_at_what_is_held_for_whom() {
     };
     assert_eq!(time("goodUntil") - time("madeAt"), 1_800);
     ada.memory(trip, "Hut").await;
-    let printed = inspect(&["--user", "ada@example.org"]).await.printed();
+    let printed = look(&["--user", "ada@example.org"]).await.printed();
+    assert!(printed.contains("in          Redis"), "{printed}");
+    assert!(printed.contains("the memory of http"), "it is off: {printed}");
     assert!(printed.contains(&format!("no: scope {trip} moved from 1 to 2")), "{printed}");
-    let stranger = inspect(&["--user", "nobody@example.org"]).await;
+    let stranger = look(&["--user", "nobody@example.org"]).await;
     assert!(!stranger.status.success() && stranger.err.contains("there is no account"));
     // The list goes with what it lists.
     let account = ada.account().await;
     let epoch = cairn::app::epoch(app.db()).await.expect("an epoch");
     let left = redis.ask(&format!("PTTL cairn:{epoch}:held:{account}"));
     assert!(left.starts_with(':') && !left.starts_with(":-"), "{left}");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_can_look_at_what_the_memory_of_a_server_holds() {
+    let app = start(Variant::Memory, Backend::Sqlite).await;
+    let [ada, grace] = [app.device_of("ada").await, app.device_of("grace").await];
+    let trip = ada.trip("Alps").await;
+    assert_eq!(ask(&ada, "query Mine { trips { id } }").await.source(), "miss");
+    assert_eq!(ask(&grace, TRIPS).await.source(), "miss");
+    let hers = ["--user", "ada@example.org", "--json"];
+    let printed = inspect(&app, &[], &hers).await.printed();
+    let held: Vec<Json> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(held.len(), 1, "hers, and nobody else's: {held:?}");
+    let held = &held[0];
+    assert_eq!((&held["place"], &held["server"]), (&json!("memory"), &json!(app.url)));
+    assert_eq!((&held["operation"], &held["isReachable"]), (&json!("Mine"), &json!(true)));
+    assert!(held["bytesStored"].as_u64() > held["bytesPlain"].as_u64(), "{held}");
+    ada.memory(trip, "Hut").await;
+    let printed = inspect(&app, &[], &hers[..2]).await.printed();
+    assert!(printed.contains(&format!("the memory of {}", app.url)), "{printed}");
+    assert!(printed.contains(&format!("no: scope {trip} moved from 1 to 2")), "{printed}");
+
+    // A place that cannot be looked into is told, beside what the others hold.
+    let nobody = "http://127.0.0.1:1";
+    let finished = inspect(&app, &[], &[&hers[..2], &["--at", nobody]].concat()).await;
+    assert!(!finished.status.success());
+    assert!(finished.err.contains(&format!("the memory of {nobody} cannot be looked into")));
+    assert!(finished.out.contains("Mine: trips"), "{}", finished.out);
+    let other = start(Variant::Memory, Backend::Sqlite).await;
+    let finished = inspect(&app, &[], &[&hers[..2], &["--at", &other.url]].concat()).await;
+    assert!(finished.err.contains("has another database"), "{}", finished.err);
+    other.finish().await;
+
+    // Nobody else asks a server.
+    let url = format!("{}/operator/cache?account={}", app.url, ada.account().await);
+    for token in ["", "garbage", &ada.token] {
+        let got = Got::of(app.client.get(&url).bearer_auth(token)).await;
+        assert_eq!((got.status, got.header(WWW_AUTHENTICATE)), (401, "Bearer"));
+        assert_eq!(got.json()["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+    }
+    let operator = cairn::app::operator(app.db()).await.expect("a key").sign().expect("a token");
+    for query in ["", "?account=ada"] {
+        let url = format!("{}/operator/cache{query}", app.url);
+        let got = Got::of(app.client.get(url).bearer_auth(&operator)).await;
+        assert_eq!(got.status, 400);
+        assert_eq!(got.json()["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    }
     app.finish().await;
 }

@@ -4,6 +4,7 @@
 //! session is there, so logging out works at once, on every instance.
 
 pub mod accounts;
+mod operator;
 mod password;
 mod token;
 
@@ -27,6 +28,7 @@ use crate::sync::change::derive;
 use crate::sync::{scope, store};
 
 pub use entity::account::Model as Account;
+pub use operator::Operator;
 pub use password::{Hasher, check_hash};
 pub use token::Signer;
 

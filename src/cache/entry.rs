@@ -29,6 +29,8 @@ pub struct Entry {
     pub until: Millis,
     /// What the answer is called in HTTP, without the quotes and the mark of its coding.
     pub tag: String,
+    /// What people are told of it.
+    pub about: About,
     /// Of the plain answer.
     length: usize,
     /// By [`Coding`]. At least one is there.
@@ -64,24 +66,24 @@ impl Coding {
 }
 
 impl Entry {
-    pub fn new(plain: Bytes, made_at: Millis, until: Millis) -> Entry {
+    pub fn new(plain: Bytes, made_at: Millis, until: Millis, about: About) -> Entry {
         let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(&plain)[..16]);
         let length = plain.len();
-        Entry::of((Coding::Plain, plain), length, made_at, until, tag)
+        let coding = Coding::Plain;
+        Entry::of(Header { made_at, until, tag, length, coding, about }, plain)
     }
 
-    fn of(
-        form: (Coding, Bytes),
-        length: usize,
-        made_at: Millis,
-        until: Millis,
-        tag: String,
-    ) -> Entry {
-        let (coding, bytes) = form;
+    fn of(header: Header, bytes: Bytes) -> Entry {
+        let Header { made_at, until, tag, length, coding, about } = header;
         let forms: [OnceLock<Bytes>; 3] = Default::default();
         // Nobody else has set it.
         let _ = forms[coding as usize].set(bytes);
-        Entry { made_at, until, tag, length, forms }
+        Entry { made_at, until, tag, about, length, forms }
+    }
+
+    /// Bytes of the plain answer.
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     /// The bytes in this coding, or plain where packing is not worth it. The first time takes a few
@@ -116,7 +118,7 @@ impl Entry {
         let packed = [Coding::Zstd, Coding::Gzip].map(|coding| self.forms[coding as usize].get());
         let packed = packed.into_iter().flatten().map(Bytes::len).max().unwrap_or(0);
         let forms = self.length + 3 * packed;
-        forms + self.tag.len() + size_of::<Entry>() + 64
+        forms + self.tag.len() + self.about.weight() + size_of::<Entry>() + 64
     }
 
     pub fn is_fresh(&self, now: Millis) -> bool {
@@ -165,7 +167,7 @@ fn unpack(packed: &Bytes, length: usize, coding: Coding) -> Bytes {
     }
 }
 
-/// What an entry in Redis tells people about itself.
+/// What an entry tells people about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     pub account: Uuid,
@@ -180,6 +182,29 @@ pub struct About {
     pub standing: [u8; 32],
     /// Of the server that made it: [`super::key::Maker::schema`].
     pub schema: [u8; 32],
+}
+
+impl About {
+    /// Bytes that it takes in memory besides itself, roughly.
+    fn weight(&self) -> usize {
+        let texts = self.fields.iter().chain(&self.operation);
+        let texts: usize = texts.map(|text| text.capacity() + size_of::<String>()).sum();
+        let scopes = self.scopes.iter().map(|scope| scope.2.capacity() + size_of_val(scope));
+        texts + scopes.sum::<usize>()
+    }
+
+    #[cfg(test)]
+    pub fn nothing() -> About {
+        About {
+            account: Uuid::nil(),
+            operation: None,
+            fields: Vec::new(),
+            scopes: Vec::new(),
+            scope_count: 0,
+            standing: [0; 32],
+            schema: [0; 32],
+        }
+    }
 }
 
 /// Seals entries for Redis, and opens them. Whoever can write there can lose answers, not forge them;
@@ -214,7 +239,7 @@ impl Seal {
     }
 
     /// MAC, length of the header, header, and the answer in this coding.
-    pub fn seal(&self, key: &Key, entry: &Entry, coding: Coding, about: &About) -> Vec<u8> {
+    pub fn seal(&self, key: &Key, entry: &Entry, coding: Coding) -> Vec<u8> {
         let (coding, bytes) = entry.body(coding);
         let header = Header {
             made_at: entry.made_at,
@@ -222,7 +247,7 @@ impl Seal {
             tag: entry.tag.clone(),
             length: entry.length,
             coding,
-            about: about.clone(),
+            about: entry.about.clone(),
         };
         // Plain data always serializes.
         let header = postcard::to_stdvec(&header).unwrap_or_default();
@@ -237,20 +262,6 @@ impl Seal {
 
     /// None: this is not the entry under this key.
     pub fn open(&self, key: &Key, sealed: &[u8]) -> Option<Entry> {
-        let (header, bytes) = self.parts(key, sealed)?;
-        let Header { made_at, until, tag, length, coding, about: _ } = header;
-        let form = (coding, Bytes::copy_from_slice(bytes));
-        Some(Entry::of(form, length, made_at, until, tag))
-    }
-
-    /// What an entry tells about itself: when it was made, until when it is good, the plain answer's
-    /// bytes, and the rest.
-    pub fn about(&self, key: &Key, sealed: &[u8]) -> Option<(Millis, Millis, usize, About)> {
-        let (header, _) = self.parts(key, sealed)?;
-        Some((header.made_at, header.until, header.length, header.about))
-    }
-
-    fn parts<'s>(&self, key: &Key, sealed: &'s [u8]) -> Option<(Header, &'s [u8])> {
         let (mac, rest) = sealed.split_at_checked(MAC_BYTES)?;
         let mut check = self.mac.clone();
         check.update(key.bytes());
@@ -258,8 +269,8 @@ impl Seal {
         check.verify_truncated_left(mac).ok()?;
         let (length, rest) = rest.split_at_checked(4)?;
         let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
-        let (header, rest) = rest.split_at_checked(length)?;
-        Some((postcard::from_bytes(header).ok()?, rest))
+        let (header, bytes) = rest.split_at_checked(length)?;
+        Some(Entry::of(postcard::from_bytes(header).ok()?, Bytes::copy_from_slice(bytes)))
     }
 
     fn mac(&self, key: &Key, rest: &[u8]) -> [u8; MAC_BYTES] {
@@ -290,13 +301,13 @@ mod tests {
     #[test]
     fn all_codings_say_the_same() {
         let text = Bytes::from(b"{\"data\":[1,2,3]}".repeat(1_000));
-        let entry = Entry::new(text.clone(), 0, 1);
+        let entry = Entry::new(text.clone(), 0, 1, About::nothing());
         for coding in [Coding::Gzip, Coding::Zstd, Coding::Plain] {
             let (given, bytes) = entry.body(coding);
             assert_eq!((given, unpack(&bytes, text.len(), coding)), (coding, text.clone()));
             assert!(coding == Coding::Plain || bytes.len() < text.len() / 10);
         }
-        let small = Entry::new(b"{}".as_slice().into(), 0, 1);
+        let small = Entry::new(b"{}".as_slice().into(), 0, 1, About::nothing());
         assert_eq!(small.body(Coding::Zstd), (Coding::Plain, b"{}".as_slice().into()));
     }
 
@@ -304,18 +315,18 @@ mod tests {
     fn what_was_sealed_can_be_opened_under_its_key_and_nothing_else_can() {
         let seal = Seal::new(b"secret");
         for text in [b"{}".repeat(3), b"{\"data\":[1,2,3]}".repeat(1_000)] {
-            let entry = Entry::new(text.into(), 17, 99);
+            let entry = Entry::new(text.into(), 17, 99, about());
             let all = [Coding::Zstd, Coding::Gzip, Coding::Plain];
             for stored in all {
-                let sealed = seal.seal(&Key::of("a"), &entry, stored, &about());
+                let sealed = seal.seal(&Key::of("a"), &entry, stored);
                 let opened = seal.open(&Key::of("a"), &sealed).expect("its own");
                 assert_eq!((opened.made_at, opened.until, &opened.tag), (17, 99, &entry.tag));
+                assert_eq!(opened.about, about());
                 for coding in all {
                     assert_eq!(opened.body(coding), entry.body(coding), "{stored:?}");
                 }
             }
-            let sealed = seal.seal(&Key::of("a"), &entry, Coding::Gzip, &about());
-            assert_eq!(seal.about(&Key::of("a"), &sealed).map(|all| all.3), Some(about()));
+            let sealed = seal.seal(&Key::of("a"), &entry, Coding::Gzip);
             assert!(seal.open(&Key::of("b"), &sealed).is_none(), "another's key");
             assert!(Seal::new(b"other").open(&Key::of("a"), &sealed).is_none(), "another's secret");
             for length in 0..sealed.len().min(200) {
@@ -333,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_kept_as_long_as_its_place_allows_and_it_is_good() {
-        let entry = Entry::new(b"{}".as_slice().into(), 1_000, 11_000);
+        let entry = Entry::new(b"{}".as_slice().into(), 1_000, 11_000, About::nothing());
         let minute = Duration::from_secs(60);
         assert_eq!(entry.left(1_000, minute), Some(Duration::from_secs(10)));
         assert_eq!(entry.left(10_500, minute), Some(Duration::from_millis(500)));

@@ -79,6 +79,7 @@ impl Follow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::About;
 
     fn follow(flights: &Flights, document: &str) -> Follow {
         match flights.join(Key::of(document)) {
@@ -101,7 +102,7 @@ mod tests {
         let other = lead(&flights, "b");
         let followers: Vec<Follow> = (0..3).map(|_| follow(&flights, "a")).collect();
         let late = follow(&flights, "a");
-        let entry = Arc::new(Entry::new(b"answer".to_vec().into(), 0, i64::MAX));
+        let entry = Arc::new(Entry::new(b"answer".to_vec().into(), 0, i64::MAX, About::nothing()));
         first.share(entry.clone());
         for follower in followers.into_iter().chain([late]) {
             assert!(follower.wait().await.is_some_and(|found| Arc::ptr_eq(&found, &entry)));

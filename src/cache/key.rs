@@ -1,5 +1,7 @@
 //! The key of an answer: a hash of everything that it depends on. Pure.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
@@ -22,8 +24,7 @@ pub struct Key([u8; 32]);
 impl Key {
     /// Under which it is kept in Redis in this coding.
     pub fn name(&self, coding: Coding) -> String {
-        let coding = coding.name().unwrap_or("plain");
-        format!("{PREFIX}{}:{coding}", URL_SAFE_NO_PAD.encode(self.0))
+        format!("{self}:{}", coding.name().unwrap_or("plain"))
     }
 
     /// The key of this name.
@@ -39,6 +40,12 @@ impl Key {
     #[cfg(test)]
     pub fn of(text: &str) -> Key {
         Key(hash(&[text.as_bytes()]))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.0))
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use entity::Millis;
 use moka::Expiry;
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::config::{CacheConfig, limits};
@@ -134,15 +135,16 @@ impl Cache {
 
     /// Keeps an answer for those who want it in this coding. Redis is told in the background: nobody
     /// waits for it.
-    pub fn keep(&self, key: &Key, entry: &Arc<Entry>, coding: Coding, about: About) {
+    pub fn keep(&self, key: &Key, entry: &Arc<Entry>, coding: Coding) {
         self.keep_near(key, entry);
         let Some(remote) = self.remote() else { return };
         let Some(left) = entry.left(now(), remote.keep) else { return };
         let (redis, seal, key) = (remote.redis.clone(), remote.seal.clone(), *key);
-        let (name, entry, account) = (key.name(coding.stored()), entry.clone(), about.account);
+        let (name, entry) = (key.name(coding.stored()), entry.clone());
+        let account = entry.about.account;
         tokio::spawn(async move {
             // What has to be packed for it takes a while.
-            let sealed = spawn_blocking(move || seal.seal(&key, &entry, coding.stored(), &about));
+            let sealed = spawn_blocking(move || seal.seal(&key, &entry, coding.stored()));
             let Ok(bytes) = sealed.await else { return };
             redis.set_best_effort(&name, &bytes, left).await;
             let index = held::index(account);
@@ -156,6 +158,22 @@ impl Cache {
         if let Some(memory) = self.memory() {
             memory.entries.invalidate_all();
         }
+    }
+
+    /// What this process's memory holds for an account, the newest first, for people to look at. It goes
+    /// through all that is there.
+    pub fn held_near(&self, account: Uuid) -> Vec<Held> {
+        let Some(memory) = self.memory() else { return Vec::new() };
+        let now = now();
+        let hers = memory
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.about.account == account && entry.is_fresh(now));
+        let mut held: Vec<Held> =
+            hers.map(|(key, entry)| Held::new(key.to_string(), entry.weight(), &entry)).collect();
+        held.sort_by_key(|held| std::cmp::Reverse(held.made_at));
+        held.truncate(limits::HELD);
+        held
     }
 
     fn keep_near(&self, key: &Key, entry: &Arc<Entry>) {

@@ -12,6 +12,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use super::{Key, failed, is_shown};
 use crate::config::{FilesConfig, limits};
 use crate::error::Error;
+use crate::tls;
 
 pub struct S3 {
     store: AmazonS3,
@@ -21,8 +22,7 @@ pub struct S3 {
 impl S3 {
     pub fn new(url: &str, config: &FilesConfig) -> Result<S3, String> {
         let (bucket, root) = parse(url)?;
-        // The HTTP client takes the process's provider. Whoever installed one before has the say.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::provide();
 
         let FilesConfig {
             files_dir: _,

@@ -146,9 +146,9 @@ impl Making {
             false => limits::CACHED_FOR,
         };
         let until = made_at + good_for.as_millis() as i64;
-        let coding = self.coding;
+        let (coding, about) = (self.coding, self.about);
         let made = tokio::task::spawn_blocking(move || {
-            let entry = Entry::new(Bytes::from(body), made_at, until);
+            let entry = Entry::new(Bytes::from(body), made_at, until, about);
             // Packed here, and not where others wait for their turn: as it is stored, which says how
             // much it weighs, and as it is wanted.
             entry.body(coding.stored());
@@ -160,7 +160,7 @@ impl Making {
         let now = self.context.cache.standing(self.caller).await.ok().flatten();
         let is_of_this_key = now.is_some_and(|now| now.digest() == self.standing.digest());
         if is_of_this_key {
-            self.context.cache.keep(&self.key, &entry, coding, self.about);
+            self.context.cache.keep(&self.key, &entry, coding);
         }
         self.lead.share(entry.clone());
         Some(Found { entry, source: Source::Miss, caller: self.caller })

@@ -8,6 +8,7 @@ mod document;
 mod documents;
 mod files;
 mod graphql;
+pub mod operator;
 mod playground;
 mod range;
 mod socket;
@@ -35,6 +36,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::auth::Operator;
 use crate::cache::Cache;
 use crate::cache::key::Maker;
 use crate::config::{Config, limits};
@@ -60,6 +62,7 @@ struct Server {
     documents: Documents,
     cache: Arc<Cache>,
     keys: Maker,
+    operator: Operator,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -70,6 +73,7 @@ pub fn router(
     services: Arc<Services>,
     sockets: Sockets,
     cache: Arc<Cache>,
+    operator: Operator,
     config: &Config,
 ) -> Router {
     let keys = Maker::new(services.sealer.epoch(), &sdl(), &config.answers());
@@ -85,12 +89,14 @@ pub fn router(
         documents: Documents::default(),
         cache,
         keys,
+        operator,
     });
     let bodies = middleware::from_fn_with_state(Budget::new(limits::BODIES), budget::count);
     let mut router = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(bodies))
         .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready));
+        .route("/readyz", get(ready))
+        .merge(operator::routes());
     if config.playground {
         router = router.route("/", get(playground::page));
     }
