@@ -2,9 +2,10 @@
 //! them may want again.
 //!
 //! Nothing depends on it. What is slow is given up within milliseconds, and after a few failures in
-//! a row nobody asks any more ([`Breaker`]): a task in the background connects anew, and requests
+//! a row no request asks any more ([`Breaker`]): a task in the background connects anew, and requests
 //! meanwhile do without. That is why this is not the crate's own connection manager, with which a
-//! request waits until the connection is there again.
+//! request waits until the connection is there again. What is done in the background goes on where
+//! Redis is slow and nothing worse.
 //!
 //! Calls whose failure is swallowed are called `…_best_effort`: grep for that to find them all.
 
@@ -17,7 +18,7 @@ use ::redis::cluster::ClusterClient;
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, cmd};
 use sha2::{Digest, Sha256};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::config::limits;
@@ -77,7 +78,9 @@ impl Redis {
             false => None,
             true => {
                 let builder = ClusterClient::builder(address.nodes)
-                    .connection_timeout(limits::REDIS_PATIENCE)
+                    // All nodes are tried before the cluster is there: one that hangs must not take
+                    // all of the time that there is for it.
+                    .connection_timeout(limits::REDIS_PATIENCE / 2)
                     .response_timeout(limits::REDIS_PATIENCE)
                     // Who asks does not wait that long; one is for a slot that has moved.
                     .retries(1);
@@ -92,16 +95,17 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Whether it answered lately.
+    /// Whether requests ask it: it answered lately, and soon enough.
     pub fn is_there(&self) -> bool {
-        self.inner.line().link.is_some()
+        let line = self.inner.line();
+        line.link.is_some() && !line.breaker.is_open()
     }
 
     /// The entry under a key. None: there is none, or Redis cannot say so in time.
     pub async fn get_best_effort(&self, key: &str) -> Option<Vec<u8>> {
         let key = self.inner.name(key);
         let get = cmd("GET").arg(&key).to_owned();
-        let stored: Option<Vec<u8>> = self.ask(limits::REDIS_REQUEST, &get).await.ok()?;
+        let stored: Option<Vec<u8>> = self.ask_soon(&get).await.ok()?;
         unmarked(&key, stored?)
     }
 
@@ -114,7 +118,7 @@ impl Redis {
         let key = self.inner.name(key);
         let mut set = cmd("SET");
         set.arg(&key).arg(marked(&key, value)).arg("PX").arg(keep.as_millis().max(1) as u64);
-        let _ = self.ask::<()>(limits::REDIS_REQUEST, &set).await;
+        let _ = self.ask_soon::<()>(&set).await;
     }
 
     /// Lists a key for a while among the others of an index, which holds the `most` that last longest.
@@ -130,7 +134,7 @@ impl Redis {
         commands[3].arg("PEXPIRE").arg(&index).arg(limits::CACHED_FOR.as_millis() as u64);
         // One after another: each leaves the index in order, so a transaction is not needed.
         for command in &commands {
-            if self.ask::<i64>(limits::REDIS_REQUEST, command).await.is_err() {
+            if self.ask_soon::<i64>(command).await.is_err() {
                 return;
             }
         }
@@ -140,21 +144,21 @@ impl Redis {
     pub async fn indexed(&self, index: &str) -> Result<Vec<String>, Trouble> {
         let mut range = cmd("ZRANGE");
         range.arg(self.inner.name(index)).arg(0).arg(-1);
-        self.ask(limits::REDIS_PATIENCE, &range).await
+        self.ask_patiently(&range).await
     }
 
     /// The entry under a key. For a command, which may wait.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
         let key = self.inner.name(key);
         let get = cmd("GET").arg(&key).to_owned();
-        let stored: Option<Vec<u8>> = self.ask(limits::REDIS_PATIENCE, &get).await?;
+        let stored: Option<Vec<u8>> = self.ask_patiently(&get).await?;
         Ok(stored.and_then(|stored| unmarked(&key, stored)))
     }
 
     /// Tells all who listen. For a task that may wait, not for a request.
     pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), Trouble> {
         let publish = cmd("PUBLISH").arg(self.inner.name(channel)).arg(message).to_owned();
-        self.ask(limits::REDIS_PATIENCE, &publish).await
+        self.ask_patiently(&publish).await
     }
 
     /// A connection of its own, on which everything comes that is told from now on. The crate does
@@ -174,65 +178,76 @@ impl Redis {
         .await
     }
 
+    /// For a request, which does not wait long, and does without where that has been of no use lately.
+    async fn ask_soon<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Trouble> {
+        if !self.is_there() {
+            return Err(Trouble::Away);
+        }
+        self.ask(limits::REDIS_REQUEST, command).await
+    }
+
+    /// For what happens in the background.
+    async fn ask_patiently<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Trouble> {
+        self.ask(limits::REDIS_PATIENCE, command).await
+    }
+
     async fn ask<T: FromRedisValue>(&self, within: Duration, command: &Cmd) -> Result<T, Trouble> {
         let (mut link, number, answers) = {
             let line = self.inner.line();
             (line.link.clone().ok_or(Trouble::Away)?, line.number, line.answers)
         };
+        let asked = Instant::now();
         let answer = match timeout(within, link.ask(command)).await {
             Ok(answer) => answer.map_err(Trouble::from),
             Err(_) => Err(Trouble::Late(within)),
         };
-        self.note(number, answers, answer.as_ref().err());
+        self.note(number, answers, Outcome::of(answer.as_ref().err(), asked.elapsed()));
         answer
     }
 
-    /// Counts what became of a request, and gives a link up that fails again and again. `answers`: how
+    /// Counts what became of a request, and opens the breaker after failures in a row. `answers`: how
     /// many there were when it was asked. If there are more now, Redis is well, and the queue long.
-    fn note(&self, number: u64, answers: u64, trouble: Option<&Trouble>) {
+    fn note(&self, number: u64, answers: u64, outcome: Outcome) {
         let mut line = self.inner.line();
-        if line.number != number || line.link.is_none() {
+        if line.number != number || line.link.is_none() || line.breaker.is_open() {
             return;
         }
-        match trouble {
-            None => {
+        match outcome {
+            Outcome::Answered => {
                 line.answers += 1;
                 line.breaker.worked();
+                return;
             }
-            Some(Trouble::Late(_)) if line.answers > answers => {}
-            Some(trouble) => {
-                let broken = matches!(trouble, Trouble::Failed(error) if error.is_io_error());
-                if !line.breaker.failed(broken) {
-                    return;
-                }
+            Outcome::Late if line.answers > answers => return,
+            Outcome::Late | Outcome::Failed => line.breaker.failed(),
+            Outcome::Broken => {
+                line.breaker = Breaker::open();
                 line.link = None;
-                drop(line);
-                tracing::warn!(%trouble, "Redis does not answer: going on without it");
-                self.mend();
             }
+        }
+        if line.breaker.is_open() {
+            drop(line);
+            tracing::warn!(?outcome, "Redis is of no use: requests go on without it");
+            self.mend();
         }
     }
 
-    /// Connects in the background, until it has succeeded.
+    /// Connects in the background, until Redis answers as soon as requests want it.
     fn mend(&self) {
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             let mut said = false;
             loop {
                 let Some(inner) = inner.upgrade() else { return };
-                match patiently(inner.connect()).await {
-                    Ok(link) => {
-                        let mut line = inner.line();
-                        line.link = Some(link);
-                        line.number += 1;
-                        line.breaker = Breaker::closed();
-                        drop(line);
+                let connected = patiently(inner.connect()).await;
+                match inner.take_up(connected) {
+                    Ok(()) => {
                         tracing::info!("Redis answers");
                         return;
                     }
-                    Err(error) if !said => {
+                    Err(trouble) if !said => {
                         said = true;
-                        tracing::warn!(%error, "Redis cannot be reached: trying on");
+                        tracing::warn!(%trouble, "Redis cannot be used: trying on");
                     }
                     Err(_) => {}
                 }
@@ -240,6 +255,34 @@ impl Redis {
                 sleep(limits::REDIS_RETRY).await;
             }
         });
+    }
+}
+
+/// What a request says about Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    Late,
+    Failed,
+    /// The connection is of no use any more.
+    Broken,
+}
+
+impl Outcome {
+    fn of(trouble: Option<&Trouble>, took: Duration) -> Outcome {
+        match trouble {
+            None if took > limits::REDIS_REQUEST => Outcome::Late,
+            None => Outcome::Answered,
+            Some(Trouble::Failed(error)) if error.is_io_error() => Outcome::Broken,
+            Some(Trouble::Failed(error)) => match error.code() {
+                // It has become a replica: the address leads to another one by now, or will.
+                Some("READONLY") => Outcome::Broken,
+                // That it is full, or loading, is an answer.
+                Some(_) => Outcome::Answered,
+                None => Outcome::Failed,
+            },
+            Some(Trouble::Late(_) | Trouble::Away) => Outcome::Late,
+        }
     }
 }
 
@@ -253,8 +296,22 @@ impl Inner {
         format!("{}{key}", self.prefix)
     }
 
-    /// A link that has answered once.
-    async fn connect(&self) -> Result<Link, RedisError> {
+    /// Goes on with what came of connecting. An error: it is of no use to requests.
+    fn take_up(&self, connected: Result<(Link, Duration), Trouble>) -> Result<(), Trouble> {
+        let mut line = self.line();
+        line.number += 1;
+        line.link = None;
+        let (link, took) = connected?;
+        line.link = Some(link);
+        if took > limits::REDIS_REQUEST {
+            return Err(Trouble::Late(limits::REDIS_REQUEST));
+        }
+        line.breaker = Breaker::closed();
+        Ok(())
+    }
+
+    /// A link that has answered once, and how long that took.
+    async fn connect(&self) -> Result<(Link, Duration), RedisError> {
         let mut link = match &self.cluster {
             Some(cluster) => Link::Cluster(cluster.get_async_connection().await?),
             None => {
@@ -266,9 +323,10 @@ impl Inner {
                 Link::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
         };
+        let asked = Instant::now();
         let answer: String = link.ask(&cmd("PING")).await?;
         match answer.as_str() {
-            "PONG" => Ok(link),
+            "PONG" => Ok((link, asked.elapsed())),
             _ => Err((::redis::ErrorKind::Client, "this does not answer like Redis").into()),
         }
     }
@@ -293,8 +351,8 @@ async fn patiently<T>(work: impl Future<Output = Result<T, RedisError>>) -> Resu
 
 // ── Breaker ──────────────────────────────────────────────────────────────────────────────────
 
-/// Whether it is worth asking. Open: it is not. Requests never close it; the background does, when a
-/// new link has answered a ping: no request pays for finding out.
+/// Whether it is worth asking for a request. Open: it is not. Requests never close it; the background
+/// does, when a new link has answered a ping soon enough: no request pays for finding out.
 #[derive(Debug, PartialEq, Eq)]
 struct Breaker {
     /// In a row.
@@ -314,9 +372,11 @@ impl Breaker {
         self.failures = 0;
     }
 
-    /// Whether it opens with this. A connection that is broken does not need to fail again.
-    fn failed(&mut self, broken: bool) -> bool {
-        self.failures = if broken { limits::REDIS_FAILURES } else { self.failures + 1 };
+    fn failed(&mut self) {
+        self.failures += 1;
+    }
+
+    fn is_open(&self) -> bool {
         self.failures >= limits::REDIS_FAILURES
     }
 }
@@ -400,20 +460,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_breaker_opens_after_failures_in_a_row_and_at_once_when_the_line_is_cut() {
+    fn the_breaker_opens_after_failures_in_a_row() {
         let mut breaker = Breaker::closed();
         for _ in 0..10 {
             for _ in 1..limits::REDIS_FAILURES {
-                assert!(!breaker.failed(false));
+                breaker.failed();
+                assert!(!breaker.is_open());
             }
             breaker.worked();
         }
-        for _ in 1..limits::REDIS_FAILURES {
-            assert!(!breaker.failed(false));
+        for _ in 0..limits::REDIS_FAILURES {
+            assert!(!breaker.is_open());
+            breaker.failed();
         }
-        assert!(breaker.failed(false));
-        assert_eq!(breaker, Breaker::open());
-        assert!(Breaker::closed().failed(true));
+        assert!(breaker.is_open());
+        assert!(Breaker::open().is_open());
+    }
+
+    #[test]
+    fn an_answer_that_comes_soon_is_one_whatever_it_says() {
+        let of = |text: &'static [u8]| {
+            let error = ::redis::parse_redis_value(text).and_then(|value| value.extract_error());
+            let trouble = error.map(|_| ()).err().map(Trouble::Failed);
+            Outcome::of(trouble.as_ref(), Duration::ZERO)
+        };
+        assert_eq!(of(b"+OK\r\n"), Outcome::Answered);
+        assert_eq!(of(b"-OOM command not allowed\r\n"), Outcome::Answered);
+        assert_eq!(of(b"-LOADING Redis is loading\r\n"), Outcome::Answered);
+        assert_eq!(of(b"-READONLY You can't write\r\n"), Outcome::Broken);
+        assert_eq!(of(b"HTTP/1.1 400\r\n"), Outcome::Failed);
+        assert_eq!(Outcome::of(None, limits::REDIS_PATIENCE), Outcome::Late);
+        let late = Trouble::Late(limits::REDIS_REQUEST);
+        assert_eq!(Outcome::of(Some(&late), Duration::ZERO), Outcome::Late);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use cairn::config::limits;
 use cairn::redis::Redis as Client;
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::support::{Redis, eventually};
+use crate::support::{Mode, Proxy, Redis, Target, eventually};
 
 async fn connected(redis: &Redis, epoch: Uuid) -> Client {
     let client = Client::open(&redis.url, epoch).expect("a good address");
@@ -117,6 +118,79 @@ async fn a_cluster_that_is_gone_costs_little() {
     redis.kill();
     assert!(slowest(&client).await < AT_MOST);
     assert!(!client.is_there());
+}
+
+/// It never comes near the time that a request waits, and always answers.
+#[tokio::test]
+async fn a_redis_that_is_slow_all_the_time_is_not_asked_and_still_tells_others() {
+    let redis = Redis::start();
+    let line = Proxy::to(Target::Socket(redis.socket())).await;
+    let client =
+        Client::open(&format!("redis://{}", line.address), Uuid::nil()).expect("an address");
+    eventually("Redis answers", async || client.is_there()).await;
+    let listener = connected(&redis, Uuid::nil()).await;
+    let mut listener = listener.listen("news", 0).await.expect("it listens");
+    line.set(Mode::Delay(limits::REDIS_REQUEST));
+    slowest(&client).await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!client.is_there(), "connecting anew does not make it faster");
+    }
+    // The task in the background may be at connecting.
+    eventually("it is told", async || client.publish("news", b"still").await.is_ok()).await;
+    let message = listener.on_message().next().await.expect("a message");
+    assert_eq!(message.get_payload_bytes(), b"still");
+    line.set(Mode::Pass);
+    eventually("it is asked again", async || client.is_there()).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_full_still_gives_what_it_has() {
+    let redis = Redis::start();
+    let client = connected(&redis, Uuid::nil()).await;
+    client.set_best_effort("a", b"x", KEEP).await;
+    assert!(redis.ask("CONFIG SET maxmemory 1").contains("OK"));
+    for _ in 0..20 {
+        client.set_best_effort("b", b"y", KEEP).await;
+        client.index_best_effort("list", "b", KEEP, 9).await;
+        assert!(client.is_there());
+    }
+    assert_eq!(client.get_best_effort("a").await, Some(b"x".to_vec()));
+    assert_eq!(client.get_best_effort("b").await, None);
+}
+
+/// The address leads to another server, and the old one goes on as its replica.
+#[tokio::test]
+async fn after_a_failover_the_new_primary_is_used() {
+    let [old, new] = [Redis::start(), Redis::start()];
+    let line = Proxy::to(Target::Socket(old.socket())).await;
+    let client =
+        Client::open(&format!("redis://{}", line.address), Uuid::nil()).expect("an address");
+    eventually("Redis answers", async || client.is_there()).await;
+    let others = connected(&new, Uuid::nil()).await;
+    line.lead(Target::Socket(new.socket()));
+    assert!(old.ask("REPLICAOF 127.0.0.1 1").contains("OK"));
+    // The first that cannot be kept tells of it, however much is read meanwhile.
+    eventually("it is kept by the new one", async || {
+        client.get_best_effort("a").await;
+        client.set_best_effort("a", b"x", KEEP).await;
+        others.get_best_effort("a").await.is_some()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_reached_though_a_node_that_it_had_hangs() {
+    let (_nodes, ports) = tokio::task::block_in_place(Redis::cluster_of_three);
+    // It takes connections, and says nothing.
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let gone = (gone.local_addr().expect("an address").port(), gone);
+    let hosts = [&[gone.0][..], &ports].concat();
+    let hosts: Vec<String> = hosts.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let url = format!("redis+cluster://{}", hosts.join(","));
+    let client = Client::open(&url, Uuid::nil()).expect("an address");
+    eventually("the others answer", async || client.is_there()).await;
+    client.publish("news", b"told").await.expect("told");
 }
 
 /// Something that takes connections and answers every request with this, but for those of the

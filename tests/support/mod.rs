@@ -41,7 +41,7 @@ pub use fleet::{Fleet, Line, Shared};
 pub use older::Older;
 pub use postgres::Postgres;
 pub use process::{Finished, Process};
-pub use proxy::{Mode, Proxy, Side};
+pub use proxy::{Mode, Proxy, Side, Target};
 pub use redis::Redis;
 pub use s3::S3;
 pub use socket::{Heard, Socket};
