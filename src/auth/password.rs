@@ -22,8 +22,10 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct Hasher {
     places: Arc<Semaphore>,
-    /// The memory that passwords are hashed in: one for each place, kept and used again. Given back
-    /// and asked for anew, each thread that ever hashes keeps 19 MiB of its own in the allocator.
+    /// How many there are.
+    count: usize,
+    /// The memory that passwords are hashed in: one for each place, kept and used again as long as there
+    /// is something to hash. An instance that only keeps sockets open has no use for it.
     memories: Arc<Mutex<Vec<Memory>>>,
     /// The hash of nobody's password: checked where there is no account, so that it takes as long.
     nobody: Arc<str>,
@@ -45,10 +47,10 @@ impl Default for Hasher {
     fn default() -> Hasher {
         // More than there are cores would only take turns.
         let places = available_parallelism().map_or(1, usize::from).min(limits::HASHES);
-        // Its memory goes back: an instance that only keeps sockets open has no use for it.
         let nobody = hash(&Uuid::new_v4().to_string(), &mut Memory::new()).unwrap_or_default();
         Hasher {
             places: Arc::new(Semaphore::new(places)),
+            count: places,
             memories: Arc::default(),
             nobody: nobody.into(),
         }
@@ -81,11 +83,16 @@ impl Hasher {
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let place = self.places.clone().acquire_owned().await.map_err(Error::internal)?;
-        let memories = self.memories.clone();
+        let Hasher { places, count, memories, .. } = self.clone();
         tokio::task::spawn_blocking(move || {
             let mut memory = lock(&memories).pop().unwrap_or_default();
             let result = work(&mut memory);
-            lock(&memories).push(memory);
+            let mut memories = lock(&memories);
+            // Who waits for a place has it at once when one is free.
+            match places.available_permits() + 1 == count {
+                true => memories.clear(),
+                false => memories.push(memory),
+            }
             drop(place);
             result
         })
