@@ -14,7 +14,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbErr};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::announcer::{Commit, Item, News};
@@ -84,10 +84,16 @@ impl Crier {
             }
             // Without others, and with nobody here, there is nobody to find.
             if self.redis.is_some() || !self.hub.is_empty() {
-                match concerned(&self.db, &commits).await {
-                    Ok(accounts) => notice.accounts = accounts,
-                    Err(error) => {
+                match timeout(limits::GATHER_PATIENCE, concerned(&self.db, &commits)).await {
+                    Ok(Ok(accounts)) => notice.accounts = accounts,
+                    Ok(Err(error)) => {
                         tracing::warn!(%error, "whom a commit concerns is not known: poking all");
+                        notice.everyone = true;
+                    }
+                    Err(_) => {
+                        tracing::warn!(
+                            "the database does not say whom a commit concerns: poking all"
+                        );
                         notice.everyone = true;
                     }
                 }

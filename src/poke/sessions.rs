@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::hub::Hub;
@@ -41,7 +42,8 @@ impl Watch {
         if sessions.is_empty() {
             return Ok(());
         }
-        let alive = self.auth.alive(&sessions).await?;
+        let alive = timeout(limits::GATHER_PATIENCE, self.auth.alive(&sessions));
+        let alive = alive.await.unwrap_or_else(|_| Err(Error::unavailable()))?;
         let ended = sessions.into_iter().filter(|session| !alive.contains(session)).collect();
         self.hub.end(&ended);
         Ok(())

@@ -115,17 +115,16 @@ pub(crate) async fn run<W: Work>(
     mut scopes: ToLock,
     work: &W,
 ) -> Result<W::Done, Error> {
+    let mut told = Told { db, commits: Vec::new() };
     for attempt in 0..limits::PUSH_ATTEMPTS {
         if attempt > 1 {
             tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
         }
-        match timeout(limits::TRANSACTION, once(db, account, &scopes, work)).await {
-            Ok(Ok((Step::Done(done), commit))) => {
-                db.announcer().committed_best_effort(commit);
-                return Ok(done);
-            }
-            Ok(Ok((Step::Lock(more), _))) => scopes.found.extend(more),
-            Ok(Ok((Step::Again, _))) => {}
+        let once = once(db, account, &scopes, work, &mut told.commits);
+        match timeout(limits::TRANSACTION, once).await {
+            Ok(Ok(Step::Done(done))) => return Ok(done),
+            Ok(Ok(Step::Lock(more))) => scopes.found.extend(more),
+            Ok(Ok(Step::Again)) => {}
             Ok(Err(Failure::Database(error))) if db::is_busy(&error) => {
                 tracing::debug!(%error, attempt, "a transaction will be tried again");
             }
@@ -138,12 +137,28 @@ pub(crate) async fn run<W: Work>(
     Err(Error::unavailable())
 }
 
+/// What may have been committed. Whom it concerns is told in the end, however that comes about: a commit
+/// whose answer was lost may have happened, and an attempt after it finds nothing that it moved.
+struct Told<'a> {
+    db: &'a Db,
+    commits: Vec<Commit>,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        for commit in self.commits.drain(..) {
+            self.db.announcer().committed_best_effort(commit);
+        }
+    }
+}
+
 async fn once<W: Work>(
     db: &Db,
     account: Uuid,
     scopes: &ToLock,
     work: &W,
-) -> Result<(Step<W::Done>, Commit), Failure> {
+    commits: &mut Vec<Commit>,
+) -> Result<Step<W::Done>, Failure> {
     let tx = db.begin_write().await?;
     let scopes = scope::lock(&tx, account, scopes).await?;
     let now = db::now(&tx).await?;
@@ -151,8 +166,11 @@ async fn once<W: Work>(
     locked.add(&scopes);
     let step = work.attempt(&tx, Held { scopes, now, locked: locked.clone() }).await?;
     match step {
-        Step::Done(_) => tx.commit().await?,
+        Step::Done(_) => {
+            commits.push(Commit { account, heads: locked.take(), now });
+            tx.commit().await?;
+        }
         _ => tx.rollback().await?,
     }
-    Ok((step, Commit { account, heads: locked.take(), now }))
+    Ok(step)
 }
