@@ -101,9 +101,11 @@ impl Maker {
     }
 }
 
-/// What answers look like: the form of entries, this program's version, and the schema.
+/// What answers look like: the form of entries, the program, and the schema. Two builds of one version
+/// may answer differently: what one has mended must not come back from the other.
 pub fn schema(sdl: &str) -> [u8; 32] {
-    hash(&[FORMAT, env!("CARGO_PKG_VERSION").as_bytes(), sdl.as_bytes()])
+    let program = concat!(env!("CARGO_PKG_VERSION"), " ", env!("CAIRN_SOURCES"));
+    hash(&[FORMAT, program.as_bytes(), sdl.as_bytes()])
 }
 
 /// Hashes parts with their lengths: nothing can move from one to the next.
