@@ -90,21 +90,29 @@ impl Entry {
     /// milliseconds for a full page.
     pub fn body(&self, coding: Coding) -> (Coding, Bytes) {
         let coding = if self.length < limits::COMPRESSED { Coding::Plain } else { coding };
-        if let Some(bytes) = self.forms[coding as usize].get() {
-            return (coding, bytes.clone());
+        if coding == Coding::Plain {
+            return (coding, self.plain().clone());
         }
-        match pack(self.plain(), coding) {
-            Ok(packed) => (coding, self.forms[coding as usize].get_or_init(|| packed).clone()),
+        // Of several who want it first, one packs it, and the others wait.
+        let packed = self.forms[coding as usize].get_or_init(|| match pack(self.plain(), coding) {
+            Ok(packed) => packed,
             Err(error) => {
                 tracing::error!(%error, "an answer could not be packed");
-                (Coding::Plain, self.plain().clone())
+                Bytes::new()
             }
+        });
+        match packed.is_empty() {
+            false => (coding, packed.clone()),
+            true => (Coding::Plain, self.plain().clone()),
         }
     }
 
     fn plain(&self) -> &Bytes {
         self.forms[Coding::Plain as usize].get_or_init(|| {
-            let packed = |coding: Coding| Some((coding, self.forms[coding as usize].get()?));
+            let packed = |coding: Coding| {
+                let bytes = self.forms[coding as usize].get()?;
+                (!bytes.is_empty()).then_some((coding, bytes))
+            };
             match packed(Coding::Zstd).or_else(|| packed(Coding::Gzip)) {
                 Some((coding, bytes)) => unpack(bytes, self.length, coding),
                 None => unreachable!("an answer comes in one of its forms"),
@@ -306,6 +314,8 @@ mod tests {
             let (given, bytes) = entry.body(coding);
             assert_eq!((given, unpack(&bytes, text.len(), coding)), (coding, text.clone()));
             assert!(coding == Coding::Plain || bytes.len() < text.len() / 10);
+            let (_, again) = entry.body(coding);
+            assert_eq!(again.as_ptr(), bytes.as_ptr(), "made once");
         }
         let small = Entry::new(b"{}".as_slice().into(), 0, 1, About::nothing());
         assert_eq!(small.body(Coding::Zstd), (Coding::Plain, b"{}".as_slice().into()));
