@@ -352,6 +352,10 @@ pub mod limits {
     pub const COME_BACK: Duration = Duration::from_secs(60);
     /// Bytes that the bodies of all requests may take together, unpacked: eight of the largest.
     pub const BODIES: usize = 8 * BODY;
+    /// Of those, what the bodies of one account may take, or of one address without a token.
+    pub const BODIES_SHARE: usize = BODIES / 4;
+    /// How long a body may take to come: the largest at 50 KB a second.
+    pub const BODY_TIME: Duration = Duration::from_secs(330);
     /// Bytes of a request whose body may be read before its turn.
     pub const SMALL: usize = 8 * 1024;
     /// Bytes of a GraphQL document. Rows belong into variables: parsing a literal costs ten times
@@ -442,6 +446,12 @@ pub mod limits {
     pub const DB_CONNECTIONS: u32 = 16;
     /// Waiting for a connection.
     pub const DB_ACQUIRE: Duration = Duration::from_secs(8);
+    /// How long a connection may have been idle to be used without asking whether it is still there.
+    pub const DB_TEST_IDLE: Duration = Duration::from_millis(100);
+    /// Waiting for the database to say whether anything was committed; else what was to be spared is read.
+    pub const STAMP: Duration = Duration::from_millis(500);
+    /// Closing all connections at the end: some may be busy with a database that hangs.
+    pub const DB_CLOSE: Duration = Duration::from_secs(5);
     /// Waiting for a lock.
     pub const DB_LOCK: Duration = Duration::from_secs(5);
     /// The longest that a transaction may last. `serverTimestamp` lies behind the clock by more.
@@ -543,6 +553,14 @@ pub mod limits {
     pub const GATHER_COMPANY: usize = 16;
     /// Those whom one read serves: it takes no longer for them than for a few.
     pub const GATHERED: usize = 256;
+    /// Scopes of the sessions whose standing is remembered while nothing is committed: 100 bytes each.
+    pub const RECALLED_SCOPES: usize = 100_000;
+    /// Reads of standings that do not ask whether something was committed, after something was.
+    pub const STAMP_SKIP: u32 = 16;
+    /// How often someone waits for another one's answer to the same question, where that one goes away.
+    pub const FLIGHTS: usize = 3;
+    /// Those who wait for such reads. One more goes on as if the read had failed.
+    pub const GATHER_WAITING: usize = 5_000;
     /// Waiting for a read for many. A request that waits longer asks by itself.
     pub const GATHER_PATIENCE: Duration = Duration::from_secs(5);
     /// Rows that the clean-up removes in one transaction.

@@ -10,7 +10,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 
 /// How often each account, or whatever else the key names, may do one thing.
 pub struct Throttle<K: Clone + Eq + Hash = Uuid> {
@@ -48,12 +48,21 @@ impl<K: Clone + Eq + Hash> Throttle<K> {
 
     /// Counts one. RATE_LIMITED, with the seconds to wait, where it is one too many.
     pub fn check(&self, key: &K) -> Result<(), Error> {
+        self.check_many(key, NonZeroU32::MIN)
+    }
+
+    /// Counts several, or none of them. LIMIT where they would be too many at any time.
+    pub fn check_many(&self, key: &K, count: NonZeroU32) -> Result<(), Error> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         // What is forgotten is as good as new, so this frees memory and nothing else.
         if limiter.len() > KEYS {
             limiter.retain_recent();
         }
-        limiter.check_key(key).map_err(|until| {
+        let checked = limiter.check_key_n(key, count).map_err(|most| {
+            let message = format!("{count} at once, where {} may be; send them in parts", most.0);
+            Error::new(Code::Limit, message)
+        })?;
+        checked.map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now());
             Error::rate_limited(wait.as_secs() + 1)
         })
@@ -66,7 +75,6 @@ const KEYS: usize = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
 
     #[test]
     fn one_too_many_is_told_when_to_come_back_and_nobody_else_is_held_up() {
@@ -78,7 +86,12 @@ mod tests {
         let error = throttle.check(&ada).expect_err("one too many");
         assert_eq!(error.code, Code::RateLimited);
         assert!((1..=61).contains(&error.retry_after.expect("when to come back")));
-        throttle.check(&bob).expect("another account");
+        let two = NonZeroU32::new(2).expect("2");
+        throttle.check_many(&bob, two).expect("another account");
+        assert_eq!(throttle.check_many(&bob, two).expect_err("too many").code, Code::RateLimited);
+        throttle.check(&bob).expect("none of those counted");
+        let four = NonZeroU32::new(4).expect("4");
+        assert_eq!(throttle.check_many(&ada, four).expect_err("never").code, Code::Limit);
         let none = Throttle::per_minute(0);
         for _ in 0..1_000 {
             none.check(&ada).expect("no limit");

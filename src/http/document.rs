@@ -82,16 +82,33 @@ fn after_string(text: &str) -> &str {
 /// spread. The validator walks the document like that, and fragments that spread others twice
 /// double its work with every line.
 fn is_too_large(document: &ExecutableDocument) -> bool {
-    let mut sizes = Sizes { document, fragments: HashMap::new() };
+    let mut sizes = Sizes { document, depth: Depth::All, fragments: HashMap::new() };
     let size = document.operations.iter().fold(0usize, |sum, (_, operation)| {
         sum.saturating_add(sizes.of(&operation.node.selection_set.node))
     });
     size > limits::SELECTIONS
 }
 
+/// The fields at the root of an operation, each fragment put where it is spread: of a mutation these are
+/// what it does.
+pub fn roots(document: &ExecutableDocument, operation: &OperationDefinition) -> usize {
+    let mut sizes = Sizes { document, depth: Depth::Root, fragments: HashMap::new() };
+    sizes.of(&operation.selection_set.node)
+}
+
+/// What of a selection is counted.
+#[derive(Clone, Copy, PartialEq)]
+enum Depth {
+    /// Every selection, those within others included.
+    All,
+    /// Fields at the root.
+    Root,
+}
+
 /// The sizes of the fragments that were looked at.
 struct Sizes<'a> {
     document: &'a ExecutableDocument,
+    depth: Depth,
     fragments: HashMap<&'a Name, usize>,
 }
 
@@ -99,13 +116,14 @@ impl<'a> Sizes<'a> {
     fn of(&mut self, set: &'a SelectionSet) -> usize {
         set.items.iter().fold(0, |sum, selection| {
             let inner = match &selection.node {
+                Selection::Field(_) if self.depth == Depth::Root => return sum.saturating_add(1),
                 Selection::Field(field) => self.of(&field.node.selection_set.node),
                 Selection::InlineFragment(inline) => self.of(&inline.node.selection_set.node),
                 Selection::FragmentSpread(spread) => {
                     self.of_fragment(&spread.node.fragment_name.node)
                 }
             };
-            sum.saturating_add(inner).saturating_add(1)
+            sum.saturating_add(inner).saturating_add(usize::from(self.depth == Depth::All))
         })
     }
 

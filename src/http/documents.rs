@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use async_graphql::Request;
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Name, Request};
 
 use super::document;
 use crate::cache::key::hash;
@@ -60,6 +60,18 @@ impl Document {
     /// The type of the operation that would be executed, if it is clear which one.
     pub fn operation_type(&self, name: Option<&str>) -> Option<OperationType> {
         document::operation_type(&self.parsed, name)
+    }
+
+    /// How many mutations an operation carries out. 0: it is no mutation.
+    pub fn mutations(&self, name: Option<&str>) -> u32 {
+        let operations = self.parsed.operations.iter();
+        let is_single = operations.clone().count() == 1;
+        let meant = operations
+            .filter(|(own, _)| is_single || own.map(Name::as_str) == name)
+            .find(|(_, operation)| operation.node.ty == OperationType::Mutation);
+        let count =
+            meant.map_or(0, |(_, operation)| document::roots(&self.parsed, &operation.node));
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Whether the answer to an operation may be kept. A single one may go without its name, or by a

@@ -5,6 +5,7 @@
 //! clients that accept nothing but `application/json` get 200 for every well-formed request.
 
 use std::error::Error as StdError;
+use std::num::NonZeroU32;
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{ErrorExtensionValues, Request, Response as Answer, ServerError, Value};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use tower_http::timeout::TimeoutError;
 use tracing::Instrument;
 
-use super::budget::Exhausted;
+use super::budget::{Exhausted, TooSlow};
 use super::cached::{self, Asked, Found, X_CACHE};
 use super::{Context, LoggedUser, base_url, json, socket};
 use crate::admission::{Place, Requester};
@@ -128,9 +129,14 @@ pub(super) fn unread(rejection: &BytesRejection) -> (StatusCode, Error) {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message = format!("a request may have {} bytes; send the batch in parts", limits::BODY);
         (StatusCode::PAYLOAD_TOO_LARGE, Error::new(Code::Limit, message))
-    } else if causes.clone().any(|cause| cause.is::<Exhausted>()) {
-        (StatusCode::SERVICE_UNAVAILABLE, Error::overloaded(error::spread()))
-    } else if causes.any(|cause| cause.is::<TimeoutError>()) {
+    } else if let Some(exhausted) = causes.clone().find_map(|cause| cause.downcast_ref()) {
+        match exhausted {
+            Exhausted::All => (StatusCode::SERVICE_UNAVAILABLE, Error::overloaded(error::spread())),
+            Exhausted::Share => {
+                (StatusCode::TOO_MANY_REQUESTS, Error::rate_limited(error::spread()))
+            }
+        }
+    } else if causes.any(|cause| cause.is::<TimeoutError>() || cause.is::<TooSlow>()) {
         (StatusCode::REQUEST_TIMEOUT, Error::bad_input("the body of the request stopped coming"))
     } else {
         let error = Error::bad_input("the body of the request could not be read");
@@ -219,7 +225,7 @@ async fn execute(
     let waits = Waits::default();
     let (address, named) = (asker.address, asker.caller);
     let request = request.data(BaseUrl(base)).data(address).data(waits.clone());
-    let is_write = matches!(operation, Some(OperationType::Mutation));
+    let writes = document.mutations(request.operation_name.as_deref());
     let (services, api) = (context.services.clone(), context.api.clone());
     let work = async move {
         let _place = place;
@@ -229,9 +235,9 @@ async fn execute(
             (None, Some(named)) => services.auth.is_alive(named).await?.then_some(named),
             (None, None) => None,
         };
-        if let (Some(caller), true) = (caller, is_write) {
-            services.throttles.writes.check(&caller.account)?;
-            services.throttles.writes_from.check(&address.0)?;
+        if let (Some(caller), Some(writes)) = (caller, NonZeroU32::new(writes)) {
+            services.throttles.writes.check_many(&caller.account, writes)?;
+            services.throttles.writes_from.check_many(&address.0, writes)?;
         }
         let answer = api.execute(request.data(caller)).await;
         if let Some(making) = making

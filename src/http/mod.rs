@@ -26,6 +26,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::CompressionLevel;
@@ -91,7 +92,8 @@ pub fn router(
         keys,
         operator,
     });
-    let bodies = middleware::from_fn_with_state(Budget::new(limits::BODIES), budget::count);
+    let budget = Budget::new(limits::BODIES, limits::BODIES_SHARE);
+    let bodies = middleware::from_fn_with_state((budget, context.clone()), budget::count);
     let mut router = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(bodies))
         .route("/healthz", get(|| async { "ok" }))
@@ -128,30 +130,34 @@ pub fn router(
 
 /// What goes for JSON and pages, but not for files: they are large, and compressed as they are.
 fn compressed<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router
-        .layer(
-            CompressionLayer::new()
-                .gzip(true)
-                .zstd(true)
-                .quality(CompressionLevel::Fastest)
-                .compress_when(DefaultPredicate::new().and(
-                    |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| {
-                        !cached::is_finished(headers)
-                    },
-                )),
-        )
-        // Counted after unpacking: a small body must not grow without bound.
-        .layer(DefaultBodyLimit::max(limits::BODY))
+    let compression = CompressionLayer::new()
+        .gzip(true)
+        .zstd(true)
+        .quality(CompressionLevel::Fastest)
+        .compress_when(DefaultPredicate::new().and(
+            |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| {
+                !cached::is_finished(headers)
+            },
+        ));
+    router.layer(
+        ServiceBuilder::new()
+            // Counted after unpacking: a small body must not grow without bound.
+            .layer(DefaultBodyLimit::max(limits::BODY))
+            .layer(compression),
+    )
 }
 
 /// Puts what protects the server and tells about it around the routes.
 fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, timeout: Duration) -> Router<S> {
-    router
-        .layer(RequestDecompressionLayer::new())
-        // Between two pieces of a body: a slow line may take its time, a dead one may not.
-        .layer(RequestBodyTimeoutLayer::new(timeout))
-        .layer(CatchPanicLayer::custom(|_| graphql::internal()))
-        .layer(middleware::from_fn(log))
+    // Together: each that is put around a router by itself costs every request a few allocations.
+    router.layer(
+        ServiceBuilder::new()
+            .layer(middleware::from_fn(log))
+            .layer(CatchPanicLayer::custom(|_| graphql::internal()))
+            // Between two pieces of a body: a slow line may take its time, a dead one may not.
+            .layer(RequestBodyTimeoutLayer::new(timeout))
+            .layer(RequestDecompressionLayer::new()),
+    )
 }
 
 /// How the client reaches this server: what the settings say, else how it did just now.
@@ -186,8 +192,12 @@ async fn ready(State(context): State<Context>) -> Response {
     if context.sockets.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response();
     }
-    let ping = db::now(context.services.db.pool());
-    match tokio::time::timeout(limits::DB_LOCK, ping).await {
+    let db = &context.services.db;
+    // By a connection of its own, which no request holds; if that has been lost, by one of theirs.
+    if db.stamp().await.is_ok() {
+        return "ok".into_response();
+    }
+    match tokio::time::timeout(limits::DB_LOCK, db::now(db.pool())).await {
         Ok(Ok(_)) => "ok".into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer").into_response(),
     }
