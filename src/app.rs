@@ -166,8 +166,10 @@ impl App {
         };
         cleaner.abort();
         pokes.finish(limits::LAST_NEWS).await;
-        if let Err(error) = self.db.close().await {
-            tracing::warn!(%error, "the database did not close cleanly");
+        match tokio::time::timeout(limits::DB_CLOSE, self.db.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the database did not close cleanly"),
+            Err(_) => tracing::warn!("the database does not close: leaving it"),
         }
         result
     }

@@ -2,14 +2,18 @@
 //! Nothing outside this file asks which of the two it is.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use entity::Millis;
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait, sqlx,
+    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait, sqlx,
 };
+use sqlx::Connection as _;
+use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::config::limits;
 use crate::poke::Announcer;
@@ -19,6 +23,7 @@ use crate::poke::Announcer;
 pub struct Db {
     connection: DatabaseConnection,
     announcer: Announcer,
+    line: Arc<Mutex<Option<Line>>>,
 }
 
 impl Db {
@@ -29,6 +34,8 @@ impl Db {
             .max_connections(limits::DB_CONNECTIONS)
             .acquire_timeout(limits::DB_ACQUIRE)
             .connect_timeout(limits::DB_ACQUIRE)
+            // Asking each time would double what a small read takes.
+            .test_before_acquire_if_idle_for(limits::DB_TEST_IDLE)
             .sqlx_logging(false);
         if url.starts_with("sqlite:") {
             let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
@@ -58,7 +65,7 @@ impl Db {
             });
         }
         let connection = Database::connect(options).await?;
-        Ok(Db { connection, announcer: Announcer::default() })
+        Ok(Db { connection, announcer: Announcer::default(), line: Arc::default() })
     }
 
     /// The same database; what is committed by this and its clones is told to someone.
@@ -125,17 +132,99 @@ impl Db {
             // A file is one machine's, and has one server.
             return Ok(Some(Turn { _connection: None }));
         }
-        let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
-        let pooled = self.connection.get_postgres_connection_pool().acquire().await;
         // Out of the pool: it is closed with the turn, and with it ends the lock.
-        let mut connection = pooled.map_err(failed)?.detach();
+        let Connection::Postgres(mut connection) = self.detached().await? else {
+            unreachable!("it was asked above");
+        };
         let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(errand as i64);
         let got: bool = lock.fetch_one(&mut connection).await.map_err(failed)?;
         Ok(got.then_some(Turn { _connection: Some(connection) }))
     }
 
+    /// A connection out of the pool.
+    async fn detached(&self) -> Result<Connection, DbErr> {
+        let pool = &self.connection;
+        match pool.get_database_backend() {
+            DbBackend::Postgres => {
+                let pooled = pool.get_postgres_connection_pool().acquire().await;
+                Ok(Connection::Postgres(pooled.map_err(failed)?.detach()))
+            }
+            _ => {
+                let pooled = pool.get_sqlite_connection_pool().acquire().await;
+                Ok(Connection::Sqlite(pooled.map_err(failed)?.detach()))
+            }
+        }
+    }
+
+    /// The state as of now, for less than reading a table takes. It fails if the database does not answer
+    /// soon.
+    pub async fn stamp(&self) -> Result<Stamp, DbErr> {
+        // One that was not heard to the end is not put back: it is closed.
+        let line = async {
+            let mut slot = self.line.lock().await;
+            let mut line = match slot.take() {
+                Some(line) => line,
+                None => Line { number: Uuid::new_v4(), connection: self.detached().await? },
+            };
+            let state = match &mut line.connection {
+                // By <https://www.sqlite.org/pragma.html#pragma_data_version> it changes with each
+                // commit of another connection, and this one never writes.
+                Connection::Sqlite(connection) => {
+                    let version = sqlx::query_scalar("PRAGMA data_version");
+                    version.fetch_one(connection).await.map(|version: i64| version.to_string())
+                }
+                // Which transactions are visible: those that write get a number, and none is visible
+                // that was not, nor the other way round, while this stays the same.
+                Connection::Postgres(connection) => {
+                    let snapshot = sqlx::query_scalar("SELECT pg_current_snapshot()::text");
+                    snapshot.fetch_one(connection).await
+                }
+            };
+            let state = state.map_err(failed)?;
+            let stamp = Stamp { line: line.number, state };
+            *slot = Some(line);
+            Ok(stamp)
+        };
+        let late = || DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+        tokio::time::timeout(limits::STAMP, line).await.unwrap_or_else(|_| Err(late()))
+    }
+
     pub async fn close(self) -> Result<(), DbErr> {
+        // The last connection that is closed leaves an SQLite database in one file.
+        match self.line.lock().await.take().map(|line| line.connection) {
+            Some(Connection::Sqlite(connection)) => connection.close().await.map_err(failed)?,
+            Some(Connection::Postgres(connection)) => connection.close().await.map_err(failed)?,
+            None => {}
+        }
         self.connection.close().await
+    }
+}
+
+/// A connection that only stamps come from.
+#[derive(Debug)]
+struct Line {
+    number: Uuid,
+    connection: Connection,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+/// The state of a database at a moment. If two are equal, nothing was committed between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The connection's number: what SQLite says is worth something on the same one only.
+    line: Uuid,
+    state: String,
+}
+
+#[cfg(test)]
+impl Stamp {
+    pub fn of(state: &str) -> Stamp {
+        Stamp { line: Uuid::nil(), state: state.to_owned() }
     }
 }
 
@@ -152,6 +241,10 @@ pub enum Errand {
 #[derive(Debug)]
 pub struct Turn {
     _connection: Option<sqlx::PgConnection>,
+}
+
+fn failed(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
 /// Whether beginning to write locks everything, so that locking rows adds nothing.

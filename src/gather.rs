@@ -51,7 +51,8 @@ struct Asker<K, V> {
 /// None: there is nothing under the key.
 type Answer<V> = Result<Option<V>, Failed>;
 
-/// The read failed. It was for many: each may still ask by itself.
+/// The read failed, or too many wait. Whoever has a place for work on the database may still ask by
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
 
@@ -75,6 +76,9 @@ where
         let (answer, answered) = oneshot::channel();
         let begins = {
             let mut queue = self.inner.queue();
+            if queue.waiting.len() >= limits::GATHER_WAITING {
+                return Err(Failed);
+            }
             queue.waiting.push_back(Asker { key, answer });
             queue.begin()
         };

@@ -14,6 +14,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
+use crate::both;
 use crate::support::{
     App, Backend, Device, Finished, Process, Redis, TestDatabase, Variant, create, delete,
     eventually, explore, property_with, pull_query, update,
@@ -741,7 +742,7 @@ async fn work_while_redis_fails(
                 redis.resume();
                 garble(&apps[0], &redis).await;
             }
-            Event::Slow if is_up => tell(&redis, "CLIENT PAUSE 15 ALL"),
+            Event::Slow if is_up => tell(&redis, "CLIENT PAUSE 150 ALL"),
             Event::Demote if is_up => tell(&redis, "REPLICAOF 127.0.0.1 1"),
             Event::Promote if is_up => tell(&redis, "REPLICAOF NO ONE"),
             _ => {}
@@ -911,6 +912,42 @@ async fn a_failure_is_nobody_elses() {
     let got = ask(&ada, TRIPS).await;
     assert_eq!(got.json()["data"]["trips"][0]["name"], "Alps", "no failure is kept");
     app.finish().await;
+}
+
+// ── What was committed ───────────────────────────────────────────────────────────────────────
+
+both! {
+    /// What the cache trusts in place of a read.
+    async fn a_stamp_is_another_after_each_commit(app: &App) {
+        let stamp = async || app.db().stamp().await.expect("a stamp");
+        let settled = async || {
+            // In a cluster the commits of other tests count, too.
+            eventually("nothing is committed", async || {
+                let before = stamp().await;
+                app.execute("SELECT count(*) FROM setting").await;
+                before == stamp().await
+            })
+            .await;
+            stamp().await
+        };
+        let outside = cairn::db::Db::connect(&app.database.url).await.expect("it connects");
+        let mut last = settled().await;
+        for (who, db) in [("this server", app.db()), ("another process", &outside)] {
+            for round in 0..20 {
+                let write = format!("INSERT INTO setting (name, value) VALUES ('{who} {round}', '')");
+                let tx = db.begin_write().await.expect("begun");
+                tx.execute_unprepared(&write).await.expect("written");
+                tx.commit().await.expect("committed");
+                let now = stamp().await;
+                assert_ne!(now, last, "{who} has written");
+                last = now;
+            }
+        }
+        // Whoever takes the connection away takes nothing that was known with it.
+        settled().await;
+        outside.close().await.expect("closed");
+        settled().await;
+    }
 }
 
 // ── For people ───────────────────────────────────────────────────────────────────────────────

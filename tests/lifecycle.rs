@@ -128,6 +128,13 @@ async fn readiness_follows_the_database_and_not_redis() {
     assert_eq!(status(&app.url, "/healthz").await, Some(200));
     execute(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
     eventually("it is ready", async || status(&app.url, "/readyz").await == Some(200)).await;
+    // A connection that was used just before it was thrown out fails once.
+    let pool = app.db().pool();
+    eventually("all connections are new", async || {
+        let all = (0..20).map(|_| pool.execute_unprepared("SELECT 1"));
+        futures_util::future::join_all(all).await.iter().all(Result::is_ok)
+    })
+    .await;
     app.finish().await;
 }
 

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use uuid::Uuid;
 
 use crate::g17_whole_answers::segment;
-use crate::support::{App, Backend, create, delete, update};
+use crate::support::{App, Backend, Variant, create, delete, update};
 
 /// Counts the spans of statements.
 #[derive(Clone, Default)]
@@ -52,12 +52,17 @@ const BESIDES: usize = 30;
 
 /// Runs a story on one thread, with everything counted.
 fn counted(backend: Backend, story: impl AsyncFnOnce(&App, &Statements)) {
+    counted_with(backend, &[], story);
+}
+
+/// The same, with these settings.
+fn counted_with(backend: Backend, arguments: &[&str], story: impl AsyncFnOnce(&App, &Statements)) {
     let statements = Statements::default();
     let subscriber = tracing_subscriber::registry().with(statements.clone());
     let _heard = tracing::subscriber::set_default(subscriber);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let app = App::start(backend).await;
+        let app = App::start_with(backend, arguments).await;
         story(&app, &statements).await;
         app.finish().await;
     });
@@ -285,4 +290,36 @@ fn pages_take_a_few_sqlite() {
 #[test]
 fn pages_take_a_few_postgres() {
     counted(Backend::Postgres, pages_take_a_few);
+}
+
+/// A kept answer takes one, which tells where the caller stands; and none while nothing is committed.
+async fn hits_take_one_at_most(app: &App, statements: &Statements) -> usize {
+    let phone = app.device_of("ada").await;
+    let trip = phone.trip("Alps").await;
+    let query = "{ trips { id } }";
+    phone.ask(query, json!({})).await;
+    let mut without = 0;
+    for _ in 0..100 {
+        let (count, answer) = statements.of(phone.ask(query, json!({}))).await;
+        assert_eq!(answer["data"]["trips"][0]["id"], json!(trip));
+        assert!(count <= 1, "a hit took {count} statements");
+        without += usize::from(count == 0);
+    }
+    without
+}
+
+#[test]
+fn hits_take_one_statement_at_most_on_sqlite() {
+    counted_with(Backend::Sqlite, &Variant::Memory.arguments(), async |app, statements| {
+        let without = hits_take_one_at_most(app, statements).await;
+        assert!(without > 50, "{without} of 100");
+    });
+}
+
+#[test]
+fn hits_take_one_statement_at_most_on_postgres() {
+    counted_with(Backend::Postgres, &Variant::Memory.arguments(), async |app, statements| {
+        // Other tests commit in the same cluster.
+        hits_take_one_at_most(app, statements).await;
+    });
 }

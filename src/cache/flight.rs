@@ -8,7 +8,13 @@ use tokio::sync::watch;
 use super::{Entry, Key};
 
 /// An answer that is being made. None: not yet.
-type Coming = watch::Receiver<Option<Arc<Entry>>>;
+type Coming = watch::Receiver<Option<Made>>;
+
+#[derive(Clone)]
+enum Made {
+    Shared(Arc<Entry>),
+    Withheld,
+}
 
 /// The answers that are being made.
 #[derive(Clone, Default)]
@@ -24,18 +30,26 @@ pub enum Seat {
     Follow(Follow),
 }
 
-/// Makes an answer for all who want it. Dropped, however that comes about, it sets them free: each
-/// makes it for itself then, so that what one could not do does not stop the others, and a failure
-/// is not waited for twice.
+/// Makes an answer for all who want it. Dropped, however that comes about, it sets them free: what one
+/// could not do does not stop the others.
 pub struct Lead {
     key: Key,
     flights: Flights,
-    answer: watch::Sender<Option<Arc<Entry>>>,
+    answer: watch::Sender<Option<Made>>,
 }
 
 /// Waits for an answer.
 pub struct Follow {
     answer: Coming,
+}
+
+/// What became of it.
+pub enum Landed {
+    Made(Arc<Entry>),
+    /// It was made, and is good for nobody else: the next would be no better.
+    Withheld,
+    /// Whoever was to make it has gone away, or was not let in.
+    Lost,
 }
 
 impl Flights {
@@ -58,8 +72,17 @@ impl Flights {
 impl Lead {
     /// Gives the answer to all who wait.
     pub fn share(self, entry: Arc<Entry>) {
+        self.land(Made::Shared(entry));
+    }
+
+    /// Sends all who wait away, each to make an answer of their own.
+    pub fn withhold(self) {
+        self.land(Made::Withheld);
+    }
+
+    fn land(self, made: Made) {
         // An error: nobody waits.
-        let _ = self.answer.send(Some(entry));
+        let _ = self.answer.send(Some(made));
     }
 }
 
@@ -70,9 +93,12 @@ impl Drop for Lead {
 }
 
 impl Follow {
-    /// None: it was not made.
-    pub async fn wait(mut self) -> Option<Arc<Entry>> {
-        self.answer.wait_for(Option::is_some).await.ok()?.clone()
+    pub async fn wait(mut self) -> Landed {
+        match self.answer.wait_for(Option::is_some).await.ok().and_then(|made| made.clone()) {
+            Some(Made::Shared(entry)) => Landed::Made(entry),
+            Some(Made::Withheld) => Landed::Withheld,
+            None => Landed::Lost,
+        }
     }
 }
 
@@ -105,7 +131,8 @@ mod tests {
         let entry = Arc::new(Entry::new(b"answer".to_vec().into(), 0, i64::MAX, About::nothing()));
         first.share(entry.clone());
         for follower in followers.into_iter().chain([late]) {
-            assert!(follower.wait().await.is_some_and(|found| Arc::ptr_eq(&found, &entry)));
+            let Landed::Made(found) = follower.wait().await else { panic!("it was made") };
+            assert!(Arc::ptr_eq(&found, &entry));
         }
         // Done is done: the next one makes another.
         drop((lead(&flights, "a"), other));
@@ -135,8 +162,12 @@ mod tests {
                     task.abort();
                 }
             }
-            assert!(follower.wait().await.is_none(), "{end}");
+            assert!(matches!(follower.wait().await, Landed::Lost), "{end}");
             drop(lead(&flights, "a"));
         }
+        let leading = lead(&flights, "a");
+        let follower = follow(&flights, "a");
+        leading.withhold();
+        assert!(matches!(follower.wait().await, Landed::Withheld));
     }
 }

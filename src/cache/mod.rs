@@ -24,12 +24,12 @@ use uuid::Uuid;
 use crate::auth::Caller;
 use crate::config::{CacheConfig, limits};
 use crate::db::Db;
-use crate::error::Error;
+use crate::gather::Failed;
 use crate::redis::Redis;
 
 pub use counts::{Counts, Source};
 pub use entry::{About, Coding, Entry, Seal};
-pub use flight::{Lead, Seat};
+pub use flight::{Landed, Lead, Seat};
 pub use held::{Held, held};
 pub use key::Key;
 pub use standing::Standing;
@@ -98,7 +98,7 @@ impl Cache {
     }
 
     /// Where a caller stands, as of now or later: read from the database. None: their session is over.
-    pub async fn standing(&self, caller: Caller) -> Result<Option<Arc<Standing>>, Error> {
+    pub async fn standing(&self, caller: Caller) -> Result<Option<Arc<Standing>>, Failed> {
         self.standings.of(caller).await
     }
 

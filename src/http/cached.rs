@@ -6,14 +6,14 @@ use async_graphql::{Request, Response as Answer};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::documents::Document;
 use super::graphql::Asker;
 use super::{Context, LoggedUser, is_known};
 use crate::auth::Caller;
 use crate::cache::key::Question;
-use crate::cache::{About, Coding, Entry, Key, Lead, Seat, Source, Standing};
+use crate::cache::{About, Coding, Entry, Key, Landed, Lead, Seat, Source, Standing};
 use crate::config::limits;
 use crate::graphql::{Cacheable, Waits};
 
@@ -84,16 +84,16 @@ pub async fn ask(
     if let Some(entry) = context.cache.near(&key) {
         return Asked::Found(Found { entry, source: Source::Memory, caller });
     }
-    let lead = match context.cache.join(key) {
-        Seat::Lead(lead) => lead,
-        // It leaves time to make it, should that one not.
-        Seat::Follow(follow) => {
-            return match timeout(context.timeout / 2, follow.wait()).await {
-                Ok(Some(entry)) => Asked::Found(Found { entry, source: Source::Joined, caller }),
-                _ => Asked::Alone,
-            };
-        }
+    let lead = match seat(context, key).await {
+        Ok(lead) => lead,
+        Err(Some(entry)) => return Asked::Found(Found { entry, source: Source::Joined, caller }),
+        Err(None) => return Asked::Alone,
     };
+    // It may have been made just before that one took the lead.
+    if let Some(entry) = context.cache.near(&key) {
+        lead.share(entry.clone());
+        return Asked::Found(Found { entry, source: Source::Memory, caller });
+    }
     let coding = coding(&asker.headers);
     if let Some(entry) = context.cache.far(&key, coding).await {
         lead.share(entry.clone());
@@ -103,6 +103,24 @@ pub async fn ask(
     let urls = cacheable.urls;
     let context = context.clone();
     Asked::Make(Box::new(Making { context, key, lead, standing, coding, urls, about, caller }))
+}
+
+/// Takes the lead, or waits for whoever has it: an error is what came of that.
+async fn seat(context: &Context, key: Key) -> Result<Lead, Option<Arc<Entry>>> {
+    // It leaves time to make it, should they not.
+    let until = Instant::now() + context.timeout / 2;
+    for _ in 0..limits::FLIGHTS {
+        match context.cache.join(key) {
+            Seat::Lead(lead) => return Ok(lead),
+            Seat::Follow(follow) => match timeout_at(until, follow.wait()).await {
+                Ok(Landed::Made(entry)) => return Err(Some(entry)),
+                // Another one takes the lead.
+                Ok(Landed::Lost) => {}
+                Ok(Landed::Withheld) | Err(_) => return Err(None),
+            },
+        }
+    }
+    Err(None)
 }
 
 fn about(
@@ -132,11 +150,13 @@ impl Making {
     /// their own.
     pub async fn keep(self: Box<Self>, answer: &Answer, waits: &Waits) -> Option<Found> {
         if !answer.errors.is_empty() || waits.are_noted() {
+            self.lead.withhold();
             return None;
         }
         // Serializing what was made of JSON cannot fail.
         let body = serde_json::to_vec(answer).unwrap_or_default();
         if body.is_empty() || body.len() > limits::CACHED {
+            self.lead.withhold();
             return None;
         }
         let made_at = crate::cache::now();
