@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use futures_util::future;
+use futures_util::{StreamExt, future};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::{Value as Json, json};
@@ -433,4 +433,54 @@ async fn g17_of_500_that_sync_at_once_each_is_served_or_told_when_to_come_back()
         }
     })
     .await;
+}
+
+/// A body that never comes to its end.
+fn endless(app: &App, token: Option<&str>, bytes: usize) -> JoinHandle<u16> {
+    let head = futures_util::stream::iter(vec![Ok::<_, std::io::Error>(vec![b' '; bytes])]);
+    let body = reqwest::Body::wrap_stream(head.chain(futures_util::stream::pending()));
+    let mut request = app.client.post(format!("{}/graphql", app.url));
+    request = request.header("content-type", "application/json").body(body);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    tokio::spawn(async move { request.send().await.expect("an answer").status().as_u16() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g17_bodies_that_never_end_take_nobody_elses_memory() {
+    let app = App::start(Backend::Sqlite).await;
+    let [ada, eve] = [app.device_of("ada").await, app.device_of("eve").await];
+    for token in [None, Some(&*eve.token)] {
+        let mut all: Vec<JoinHandle<u16>> =
+            (0..6).map(|_| endless(&app, token, 15 << 20)).collect();
+        // Those for which there is no share are told so; two fit into it.
+        eventually("all but two are refused", async || {
+            all.iter().filter(|sent| sent.is_finished()).count() == 4
+        })
+        .await;
+        for held in all.extract_if(.., |sent| !sent.is_finished()) {
+            held.abort();
+        }
+        for refused in all {
+            assert_eq!(refused.await.expect("an answer"), 429);
+        }
+    }
+    let mut held: Vec<JoinHandle<u16>> = Vec::new();
+    for token in [None, Some(&*eve.token)] {
+        held.extend((0..2).map(|_| endless(&app, token, 15 << 20)));
+    }
+    let trip = ada.trip("Alps").await;
+    let text = "x".repeat(60_000);
+    let all = (0..20).map(|_| {
+        create("Memory", Uuid::new_v4(), json!({ "tripId": trip, "title": "Hut", "content": text }))
+            .1
+    });
+    let pushed = ada.push(json!({ "memories": all.collect::<Vec<_>>() })).await;
+    assert_eq!(pushed.successful.len(), 20, "{pushed:?}");
+    assert!(held.iter().all(|sent| !sent.is_finished()), "they still hold theirs");
+    for held in held {
+        held.abort();
+    }
+    app.finish().await;
 }

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use cairn::auth::{Caller, Signer};
 use cairn::config::limits;
-use sea_orm::EntityTrait;
+use cairn::db::Db;
+use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::{Value as Json, json};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use crate::support::{
-    App, Backend, Device, Heard, Process, Redis, Socket, TestDatabase, ask, client, create, delete,
-    eventually, update,
+    App, Backend, Device, Heard, Mode, Process, Redis, Side, Socket, TestDatabase, ask, client,
+    create, delete, eventually, update,
 };
 
 /// Defines a story for one instance on each database, where both are the same, and for two instances
@@ -588,6 +589,53 @@ async fn without_redis_everything_goes_on_and_whoever_missed_something_is_told()
     far.poke().await;
     there.finish().await;
     here.finish().await;
+}
+
+/// It happened, and the next attempt finds nothing that it moved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_lost_is_told() {
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let (line, behind) = database.by_a_line().await;
+    let app = App::on(behind, &[]).await;
+    let ada = app.device_of("ada").await;
+    let trip = ada.trip("Alps").await;
+    let mut socket = Socket::of(&app.url, &ada).await;
+    socket.count().await;
+    // The next commit takes a second.
+    app.execute(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$",
+    )
+    .await;
+    app.execute(
+        "CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON receipt
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold()",
+    )
+    .await;
+    let direct = Db::connect(&database.url).await.expect("PostgreSQL answers");
+    let is_committing = async || {
+        let name = "datname = current_database() AND wait_event = 'PgSleep'";
+        let sql = format!("SELECT 1 FROM pg_stat_activity WHERE {name} AND query = 'COMMIT'");
+        let found = direct.pool().query_all_raw(sea_orm::Statement::from_string(
+            direct.pool().get_database_backend(),
+            sql,
+        ));
+        !found.await.expect("it tells").is_empty()
+    };
+    let lose = async {
+        eventually("it is committed", async || is_committing().await).await;
+        line.set(Mode::Lose(Side::Server));
+        eventually("it is done", async || !is_committing().await).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        line.set(Mode::Pass);
+    };
+    let ((), made) = tokio::join!(lose, ada.memory(trip, "Hut"));
+    socket.poke().await;
+    let answer =
+        ada.ask("query($id: ID!) { memory(id: $id) { title } }", json!({ "id": made })).await;
+    assert_eq!(answer["data"]["memory"]["title"], "Hut");
+    direct.close().await.expect("closed");
+    app.finish().await;
 }
 
 /// Nothing is committed while Redis is away, as far as anyone knows: all are told to look.

@@ -117,6 +117,14 @@ impl TestDatabase {
 }
 
 impl TestDatabase {
+    /// The same database of PostgreSQL by a line that can fail.
+    pub async fn by_a_line(&self) -> (Proxy, TestDatabase) {
+        let line = Proxy::to(Target::Socket(postgres::shared_socket())).await;
+        let name = self.url.split(['/', '?']).nth(3).expect("a name");
+        let url = format!("postgres://postgres@{}/{name}", line.address);
+        (line, TestDatabase { url, ..self.again() })
+    }
+
     /// The same database, for another server. It is gone with the first.
     pub fn again(&self) -> TestDatabase {
         TestDatabase { url: self.url.clone(), backend: self.backend, _folder: None }

@@ -56,6 +56,11 @@ async fn run(sql: &str) {
     db.close().await.expect("the connection closes");
 }
 
+/// Where the cluster of the tests listens.
+pub fn shared_socket() -> PathBuf {
+    CLUSTER.get().expect("the cluster runs").join(SOCKET)
+}
+
 fn url(database: &str) -> String {
     url_in(CLUSTER.get().expect("the cluster runs"), database)
 }
