@@ -1,14 +1,17 @@
 //! What an idle subscription takes in the server's memory, and how long a poke takes.
 //!
 //! The server is the release binary in a process of its own, on SQLite; 10,000 subscriptions of 500
-//! accounts, 20 each, on one instance. Its memory is what the system says it holds (VmRSS), so it
-//! includes what the allocator keeps.
+//! accounts, 20 each, on one instance, to which all of them have just logged in. Its memory is what the
+//! system says it holds (VmRSS), so it includes what the allocator keeps. Fails if that is more than 200 MB.
+//!
+//! Then the same poke from one instance to another, on PostgreSQL and through Redis.
 
 mod accounts;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use accounts::log_in;
@@ -16,9 +19,11 @@ use cairn::config::limits;
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value as Json, json};
-use support::{Process, Socket, ask, client};
+use support::{Backend, Process, Redis, Socket, TestDatabase, ask, client};
 
 const SOCKETS: usize = 10_000;
+/// Bytes that the server may hold with all of them.
+const MEMORY: u64 = 200_000_000;
 const ACCOUNTS: usize = SOCKETS / limits::SOCKETS_PER_ACCOUNT;
 /// A line for each socket would be written, and kept by the test's support. All accounts are made from
 /// one address.
@@ -32,17 +37,13 @@ const REST: Duration = Duration::from_secs(40);
 const POKES: usize = 30;
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("may be raised");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (process, url) = Process::serve_in(folder.path(), &SETTINGS).await;
     let tokens: Vec<String> =
         stream::iter(0..ACCOUNTS).map(|number| log_in(&url, number)).buffered(8).collect().await;
-    // Passwords are hashed in much memory, which does not go back to the system at once.
-    process.terminate();
-    assert!(process.ended().await.0.success());
-    let (process, url) = Process::serve_in(folder.path(), &SETTINGS).await;
     // Everything that is made once is there.
     warm_up(&url, &tokens[0]).await;
     let before = memory(process.id());
@@ -62,12 +63,12 @@ async fn main() {
     println!("memory before: {:.1} MB", before as f64 / 1e6);
     println!("memory after:  {:.1} MB", after as f64 / 1e6);
     println!("for each:      {:.1} KB", (after - before) as f64 / SOCKETS as f64 / 1e3);
-    let mut times = poke_times(&url, &tokens[0], &mut sockets).await;
-    times.sort_unstable();
+    let of_account: Vec<&mut Socket> = sockets.iter_mut().step_by(ACCOUNTS).collect();
+    let (median, most) = poke_times(&url, &tokens[0], of_account).await;
     println!(
-        "from sending a commit to the last poke of its account's {} sockets: {:.1?} (median of {POKES})",
+        "from sending a commit to the last poke of its account's {} sockets: {median:.1?} (median of \
+         {POKES}; at most {most:.1?})",
         limits::SOCKETS_PER_ACCOUNT,
-        times[times.len() / 2]
     );
     process.terminate();
     let started = Instant::now();
@@ -75,6 +76,38 @@ async fn main() {
     let (status, log) = process.ended().await;
     println!("stopped in {:.1?}: {status}", started.elapsed());
     assert!(status.success(), "{log}");
+    through_redis().await;
+    match after <= MEMORY {
+        true => ExitCode::SUCCESS,
+        false => {
+            println!("missed: {MEMORY} bytes");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One instance commits, and sockets of another are poked.
+async fn through_redis() {
+    let redis = Redis::start();
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let own = [
+        ("DATABASE_URL", database.url.as_str()),
+        ("REDIS_URL", &redis.url),
+        ("JWT_SECRET", "a secret that all instances share"),
+    ];
+    let settings = [&SETTINGS[..], &own].concat();
+    let (_one, here) = Process::serve(&settings).await;
+    let (_two, there) = Process::serve(&settings).await;
+    let token = log_in(&here, 0).await;
+    let mut sockets = Vec::new();
+    for _ in 0..limits::SOCKETS_PER_ACCOUNT {
+        sockets.push(subscribed(&there, &token).await);
+    }
+    let (median, most) = poke_times(&here, &token, sockets.iter_mut().collect()).await;
+    println!(
+        "the same from one instance to {} sockets of another: {median:.1?} (at most {most:.1?})",
+        sockets.len()
+    );
 }
 
 async fn subscribed(url: &str, token: &str) -> Socket {
@@ -92,7 +125,8 @@ async fn warm_up(url: &str, token: &str) {
     }
 }
 
-async fn poke_times(url: &str, token: &str, sockets: &mut [Socket]) -> Vec<Duration> {
+/// How long it takes from sending a commit until all of these are poked: the median, and the most.
+async fn poke_times(url: &str, token: &str, mut sockets: Vec<&mut Socket>) -> (Duration, Duration) {
     let client = client();
     let mut times = Vec::new();
     for number in 0..POKES {
@@ -104,11 +138,11 @@ async fn poke_times(url: &str, token: &str, sockets: &mut [Socket]) -> Vec<Durat
         let started = Instant::now();
         let answer: Json = ask(&client, url, Some(token), create, json!({ "input": input })).await;
         assert!(answer["errors"].is_null(), "{answer}");
-        let of_account = sockets.iter_mut().step_by(ACCOUNTS);
-        futures_util::future::join_all(of_account.map(Socket::poke)).await;
+        futures_util::future::join_all(sockets.iter_mut().map(|socket| socket.poke())).await;
         times.push(started.elapsed());
     }
-    times
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() - 1])
 }
 
 /// Bytes that a process holds.
