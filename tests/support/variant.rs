@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::Redis;
+use super::{Backend, Redis};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
@@ -20,22 +20,28 @@ impl Variant {
     /// same one; and a story has on PostgreSQL the tiers that it does not have on SQLite, so that each
     /// story meets each tier.
     pub fn of_this_test() -> Variant {
+        let is_on_postgres = test().ends_with("::postgres");
+        let backend = if is_on_postgres { Backend::Postgres } else { Backend::Sqlite };
+        Variant::of_this_test_on(backend)
+    }
+
+    /// The same for a test that is on both databases itself.
+    pub fn of_this_test_on(backend: Backend) -> Variant {
         if let Ok(named) = std::env::var("CACHE_VARIANT") {
             let found = Variant::ALL.into_iter().find(|variant| variant.name() == named);
             return found.unwrap_or_else(|| panic!("CACHE_VARIANT: none, memory, redis or both"));
         }
-        // The test runner names its threads after the tests.
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or_default();
-        let (story, on_postgres) = match name.strip_suffix("::postgres") {
-            Some(story) => (story, true),
-            None => (name.strip_suffix("::sqlite").unwrap_or(name), false),
-        };
-        let hash = story.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let test = test();
+        let databases = ["::sqlite", "::postgres"];
+        let story = databases.iter().find_map(|database| test.strip_suffix(database));
+        let hash = story.unwrap_or(&test).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         let at = (hash >> 32) as usize % Variant::ALL.len();
-        Variant::ALL[if on_postgres { Variant::ALL.len() - 1 - at } else { at }]
+        match backend {
+            Backend::Sqlite => Variant::ALL[at],
+            Backend::Postgres => Variant::ALL[Variant::ALL.len() - 1 - at],
+        }
     }
 
     fn name(self) -> &'static str {
@@ -65,4 +71,9 @@ impl Variant {
 pub fn shared() -> &'static Redis {
     static SHARED: OnceLock<Redis> = OnceLock::new();
     SHARED.get_or_init(Redis::start)
+}
+
+/// The test's name: the test runner names its threads after the tests.
+fn test() -> String {
+    std::thread::current().name().unwrap_or_default().to_owned()
 }
