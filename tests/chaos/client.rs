@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json, json};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::door::{Door, Trouble};
@@ -109,6 +110,18 @@ impl Client {
             set: (role.make == Make::Phone).then_some(role.account),
             sent: Vec::new(),
         }
+    }
+
+    /// Another device of the account, which only does what it is told to.
+    pub fn courier(&mut self) -> Client {
+        let role = Role {
+            account: self.account,
+            token: self.token.clone(),
+            make: Make::Tablet,
+            trips: self.trips.clone(),
+            seed: self.luck.roll(),
+        };
+        Client::new(role, self.door.clone(), self.ledger.clone())
     }
 
     pub fn rows(&self) -> &Rows {
@@ -248,12 +261,32 @@ impl Client {
     // ── Pushing ──────────────────────────────────────────────────────────────────────────────
 
     /// Sends a batch until every item has its verdict; what comes twice must be the same.
-    async fn push(&mut self, mut batch: Vec<Item>) {
+    async fn push(&mut self, batch: Vec<Item>) {
         if batch.is_empty() {
             return;
         }
         let mut verdicts = Verdicts::new();
         self.push_until(&batch, &mut verdicts).await;
+        self.close(batch, verdicts);
+    }
+
+    /// Pushes a tag over a slow line to an instance that takes no more requests before it has all of
+    /// this one.
+    pub async fn push_slowly(&mut self, instance: usize, go_on: oneshot::Receiver<()>) {
+        let batch = vec![self.creation("Tag", None, json!({}))];
+        let input = input(&batch);
+        let variables = json!({ "input": input, "deviceId": self.id });
+        let sent = self.door.answer_slowly(instance, &self.token, PUSH, &variables, go_on).await;
+        let mut verdicts = Verdicts::new();
+        match sent {
+            Ok(answer) => self.note(&batch, Pushed::read(&answer, &input), &mut verdicts),
+            Err(_) => self.push_until(&batch, &mut verdicts).await,
+        }
+        self.close(batch, verdicts);
+    }
+
+    /// Every item has its verdict.
+    fn close(&mut self, mut batch: Vec<Item>, verdicts: Verdicts) {
         for item in &batch {
             let outcome = outcome(&verdicts[operation_id(item)]);
             if let Some(to) = item.destination() {

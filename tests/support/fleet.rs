@@ -168,6 +168,11 @@ impl Instance {
         self.running().as_mut().is_some_and(|running| running.process.has_ended())
     }
 
+    /// Whether it takes no more requests, and finishes those that it has.
+    pub fn is_finishing(&self) -> bool {
+        self.running().as_ref().is_none_or(|running| running.process.log().contains(FINISHING))
+    }
+
     fn logs(&self) -> Vec<String> {
         let mut logs = self.logs.lock().expect("nobody panicked").clone();
         logs.extend(self.running().as_ref().map(|running| running.process.log()));
@@ -187,3 +192,6 @@ impl Instance {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+/// What an instance logs then.
+const FINISHING: &str = "finishing what is in flight";
