@@ -3,11 +3,13 @@
 //! that nothing is lost, doubled or stale. `CHAOS_SEED` repeats a run's plan, `CHAOS_SECONDS` lets it last
 //! longer.
 
+mod asked_again;
 mod client;
 mod door;
 mod faults;
 mod ledger;
 mod poked;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -349,6 +351,8 @@ async fn storm(shared: Shared, seconds: u64) {
     };
     let clients = run.live(clients, all).await;
     println!("requests that came to nothing: {:?}", door.counts);
+    run.tell(format!("answers: {}", door.sources()));
+    door.sources().were_all_met();
     run.settle(clients).await;
 }
 

@@ -34,13 +34,13 @@ pub struct Client {
     pub account: usize,
     pub make: Make,
     pub id: Uuid,
-    token: String,
-    door: Arc<Door>,
+    pub(super) token: String,
+    pub(super) door: Arc<Door>,
     ledger: Arc<Mutex<Ledger>>,
     /// What it does.
-    dice: Dice,
+    pub(super) dice: Dice,
     /// How it does it: what depends on the answers must not change what it does next.
-    luck: Dice,
+    pub(super) luck: Dice,
     pub(super) view: View,
     /// A watch is poked by this, and so often it was.
     pub(super) socket: Option<Socket>,
@@ -54,7 +54,7 @@ pub struct Client {
 }
 
 /// What a device was given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct View {
     rows: Rows,
     pub(super) cursor: Option<String>,
@@ -87,6 +87,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Rows from which on devices rather delete.
 const CROWD: usize = 120;
+
+/// Rows in a page. There are few sizes, so that devices ask the same.
+const PAGES: [usize; 3] = [8, 30, 200];
 
 /// Versions after which a row is left alone: `history` tells 500 at once.
 const OLD: i64 = 200;
@@ -136,11 +139,13 @@ impl Client {
         }
         self.pull().await;
         while !over.load(Ordering::Relaxed) {
-            match self.dice.below(20) {
+            match self.dice.below(24) {
                 0 => self.abandon().await,
                 1 => self.send_again().await,
                 2 => self.begin_anew().await,
                 3..=6 => self.decide().await,
+                7..=8 => self.pull_again().await,
+                9..=10 => self.list_again().await,
                 _ => {
                     let batch = self.batch();
                     self.push(batch).await;
@@ -156,7 +161,7 @@ impl Client {
         self
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nobody panicked")
     }
 
@@ -198,14 +203,16 @@ impl Client {
     /// before it began must then be there.
     pub async fn pull(&mut self) {
         let mut view = std::mem::take(&mut self.view);
-        self.pull_into(&mut view).await;
+        let size = self.page_size();
+        self.pull_into(&mut view, size).await;
         self.view = view;
     }
 
     /// What a new device is given.
     pub async fn fresh_rows(&mut self) -> Rows {
         let mut view = View::default();
-        self.pull_into(&mut view).await;
+        let size = self.page_size();
+        self.pull_into(&mut view, size).await;
         view.rows
     }
 
@@ -215,10 +222,13 @@ impl Client {
         self.pull().await;
     }
 
-    async fn pull_into(&mut self, view: &mut View) {
+    pub(super) fn page_size(&mut self) -> usize {
+        PAGES[self.dice.below(PAGES.len())]
+    }
+
+    pub(super) async fn pull_into(&mut self, view: &mut View, mut size: usize) {
         let expected = self.ledger().expected(self.account);
         let query = pull_query();
-        let mut size = 5 + self.dice.below(60);
         for pages in 0.. {
             // Pages that are too small may never catch up with all the others.
             if pages == 100 {

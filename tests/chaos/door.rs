@@ -1,13 +1,14 @@
 //! How clients find an instance.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
+use super::sources::Sources;
 use crate::support::{self, Fleet, Socket};
 
 pub struct Door {
@@ -15,6 +16,7 @@ pub struct Door {
     client: reqwest::Client,
     way: Way,
     pub counts: Counts,
+    sources: Mutex<Sources>,
 }
 
 /// Requests that came to nothing, by what became of them.
@@ -74,7 +76,8 @@ impl Door {
     }
 
     fn new(fleet: Arc<Fleet>, way: Way) -> Door {
-        Door { fleet, client: support::client(), way, counts: Counts::default() }
+        let (counts, sources) = Default::default();
+        Door { fleet, client: support::client(), way, counts, sources }
     }
 
     async fn look(&self, at: usize) {
@@ -219,7 +222,7 @@ impl Door {
             error.to_string()
         };
         let response = sent.map_err(lost)?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.text().await.map_err(lost)?;
         if status == reqwest::StatusCode::SERVICE_UNAVAILABLE {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -227,7 +230,13 @@ impl Door {
         }
         let answer: Json = serde_json::from_str(&body).unwrap_or_default();
         assert!(status.is_success(), "{status}: {body}");
+        self.sources().note(at, &headers);
         Ok(answer)
+    }
+
+    /// Where answers came from so far.
+    pub fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().expect("nobody panicked")
     }
 }
 

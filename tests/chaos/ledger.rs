@@ -322,31 +322,7 @@ impl Ledger {
         open: &[Dispute],
     ) -> Result<(), String> {
         let find = |kind: &str, id: Uuid| rows.get(&(kind.to_owned(), id.to_string()));
-        for &(id, moves) in &expected.away {
-            let kind = self.rows[&id].kind;
-            if self.moves(id) == moves && find(kind, id).is_some() {
-                return Err(format!("stale: {kind} {id} was moved away before the pull began"));
-            }
-        }
-        for &(id, version, moves) in &expected.versions {
-            let kind = self.rows[&id].kind;
-            match find(kind, id).map(version_of) {
-                Some(has) if has >= version => {}
-                None if self.may_be_gone(id) || self.moves(id) != moves => {}
-                has => {
-                    return Err(format!(
-                        "stale: {kind} {id} was acknowledged in version {version} before the pull \
-                         began, which brought {has:?}"
-                    ));
-                }
-            }
-        }
-        for &id in &expected.gone {
-            let kind = self.rows[&id].kind;
-            if find(kind, id).is_some() && !self.may_return(id) {
-                return Err(format!("stale: {kind} {id} was deleted before the pull began"));
-            }
-        }
+        self.verify_rows(expected, |_| true, rows)?;
         for Dispute { conflict, .. } in open {
             let outcome = self.decisions.get(conflict).and_then(|known| known.outcome.as_ref());
             if outcome.is_some_and(|(_, at)| *at < expected.decided) {
@@ -370,6 +346,43 @@ impl Ledger {
             let there = ids.iter().filter(|id| find(ABANDONED, **id).is_some()).count();
             if there != 0 && there != ids.len() {
                 return Err(format!("{there} rows of a batch of {} are there: {ids:?}", ids.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of rows of some kinds alone, however they were asked for.
+    pub fn verify_rows(
+        &self,
+        expected: &Expected,
+        is_asked: impl Fn(&str) -> bool,
+        rows: &Rows,
+    ) -> Result<(), String> {
+        let find = |kind: &str, id: Uuid| rows.get(&(kind.to_owned(), id.to_string()));
+        for &(id, moves) in &expected.away {
+            let kind = self.rows[&id].kind;
+            if self.moves(id) == moves && find(kind, id).is_some() {
+                return Err(format!("stale: {kind} {id} was moved away before the question"));
+            }
+        }
+        let versions = expected.versions.iter();
+        for &(id, version, moves) in versions.filter(|(id, ..)| is_asked(self.rows[id].kind)) {
+            let kind = self.rows[&id].kind;
+            match find(kind, id).map(version_of) {
+                Some(has) if has >= version => {}
+                None if self.may_be_gone(id) || self.moves(id) != moves => {}
+                has => {
+                    return Err(format!(
+                        "stale: {kind} {id} was acknowledged in version {version} before the \
+                         question, whose answer has {has:?}"
+                    ));
+                }
+            }
+        }
+        for &id in &expected.gone {
+            let kind = self.rows[&id].kind;
+            if find(kind, id).is_some() && !self.may_return(id) {
+                return Err(format!("stale: {kind} {id} was deleted before the question"));
             }
         }
         Ok(())

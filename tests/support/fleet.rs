@@ -79,6 +79,8 @@ impl Fleet {
                 ("REDIS_URL", redis_url),
                 ("JWT_SECRET", "a secret that all instances share".into()),
                 ("LISTEN", "127.0.0.1:0".into()),
+                // As behind a balancer: what one has answered, another may answer, too.
+                ("PUBLIC_URL", "https://cairn.example.org".into()),
                 // A line for each request of an hour would be a lot.
                 ("RUST_LOG", "warn,cairn=info,cairn::http=warn".into()),
             ];
