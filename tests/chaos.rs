@@ -279,8 +279,6 @@ impl Run {
             let client = clients.iter().find(|client| client.account == account);
             client.expect("an account")
         };
-        let history = "query($kind: EntityType!, $id: ID!) {
-            history(entityType: $kind, id: $id, limit: 500) { version operation deviceId newData } }";
         let conflict = "query($id: ID!) { conflict(id: $id) {
             id entityType entityId status edits { operation data }
             resolution { strategy resolvedData resolvedAt resolvedBy copyId } } }";
@@ -297,12 +295,10 @@ impl Run {
             let rows = ledger.rows.keys().map(|id| (*id, *id)).chain(copies);
             rows.map(|(id, row)| (id, (ledger.witness(row), ledger.rows[&row].kind))).collect()
         };
-        let histories =
-            futures_util::stream::iter(rows.iter().map(async |(id, (account, kind))| {
-                let answer =
-                    of(*account).ask_once(history, &json!({ "kind": kind, "id": id })).await;
-                (*id, answer["data"]["history"].as_array().expect("a list").clone())
-            }));
+        let histories = futures_util::stream::iter(
+            rows.iter()
+                .map(async |(id, (account, kind))| (*id, history(of(*account), kind, *id).await)),
+        );
         told.histories = histories.buffer_unordered(8).collect().await;
         for client in clients {
             for ((_, key), row) in client.rows() {
@@ -314,6 +310,25 @@ impl Run {
             }
         }
         told
+    }
+}
+
+/// All that was done to a row, newest first.
+async fn history(client: &Client, kind: &str, id: Uuid) -> Vec<Json> {
+    const AT_ONCE: usize = 50;
+    let query = "query($kind: EntityType!, $id: ID!, $limit: Int, $before: Int) {
+        history(entityType: $kind, id: $id, limit: $limit, before: $before) {
+            version operation deviceId newData } }";
+    let mut all: Vec<Json> = Vec::new();
+    loop {
+        let before = all.last().map(|step| step["version"].clone());
+        let variables = json!({ "kind": kind, "id": id, "limit": AT_ONCE, "before": before });
+        let answer = client.ask_once(query, &variables).await;
+        let page = answer["data"]["history"].as_array().expect("a list");
+        all.extend(page.iter().cloned());
+        if page.len() < AT_ONCE {
+            return all;
+        }
     }
 }
 

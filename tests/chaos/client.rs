@@ -91,7 +91,7 @@ const CROWD: usize = 120;
 /// Rows in a page. There are few sizes, so that devices ask the same.
 const PAGES: [usize; 3] = [8, 30, 200];
 
-/// Versions after which a row is left alone: `history` tells 500 at once.
+/// Versions after which a row is left alone, so that there are many rows, not a few with long stories.
 const OLD: i64 = 200;
 
 impl Client {
