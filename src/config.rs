@@ -354,6 +354,8 @@ pub mod limits {
     pub const BODIES: usize = 8 * BODY;
     /// Of those, what the bodies of one account may take, or of one address without a token.
     pub const BODIES_SHARE: usize = BODIES / 4;
+    /// What the bodies of one address may take, whatever accounts they are of.
+    pub const BODIES_ADDRESS: usize = BODIES / 2;
     /// How long a body may take to come: the largest at 50 KB a second.
     pub const BODY_TIME: Duration = Duration::from_secs(330);
     /// Bytes of a request whose body may be read before its turn.
@@ -448,6 +450,8 @@ pub mod limits {
     pub const DB_ACQUIRE: Duration = Duration::from_secs(8);
     /// How long a connection may have been idle to be used without asking whether it is still there.
     pub const DB_TEST_IDLE: Duration = Duration::from_millis(100);
+    /// How long the connection is used on which the database says whether anything was committed.
+    pub const STAMP_LINE: Duration = Duration::from_secs(60);
     /// Waiting for the database to say whether anything was committed; else what was to be spared is read.
     pub const STAMP: Duration = Duration::from_millis(500);
     /// Closing all connections at the end: some may be busy with a database that hangs.
@@ -517,6 +521,10 @@ pub mod limits {
     pub const REDIS_PING: Duration = Duration::from_secs(2);
     /// Pause between two tries to reach Redis.
     pub const REDIS_RETRY: Duration = Duration::from_millis(500);
+    /// The longest such pause, where Redis can be reached and is too slow.
+    pub const REDIS_SLOW_RETRY: Duration = Duration::from_secs(4);
+    /// A connection to what turns out to be a replica within this time is not renewed at once.
+    pub const REDIS_REPLICA: Duration = Duration::from_secs(10);
     /// Requests that wait for their turn on the one connection to Redis.
     pub const REDIS_QUEUE: usize = 1_000;
     /// Bytes of an entry: a page of ordinary rows has less, and takes a few milliseconds.

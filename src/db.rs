@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use entity::Millis;
 use sea_orm::{
@@ -163,8 +163,13 @@ impl Db {
         let line = async {
             let mut slot = self.line.lock().await;
             let mut line = match slot.take() {
-                Some(line) => line,
-                None => Line { number: Uuid::new_v4(), connection: self.detached().await? },
+                // Not for ever: the address may lead to another server by now, or let nobody in.
+                Some(line) if line.since.elapsed() < limits::STAMP_LINE => line,
+                _ => Line {
+                    number: Uuid::new_v4(),
+                    since: Instant::now(),
+                    connection: self.detached().await?,
+                },
             };
             let state = match &mut line.connection {
                 // By <https://www.sqlite.org/pragma.html#pragma_data_version> it changes with each
@@ -191,12 +196,15 @@ impl Db {
 
     pub async fn close(self) -> Result<(), DbErr> {
         // The last connection that is closed leaves an SQLite database in one file.
-        match self.line.lock().await.take().map(|line| line.connection) {
-            Some(Connection::Sqlite(connection)) => connection.close().await.map_err(failed)?,
-            Some(Connection::Postgres(connection)) => connection.close().await.map_err(failed)?,
-            None => {}
-        }
-        self.connection.close().await
+        // Held to the end: nobody makes another.
+        let mut slot = self.line.lock().await;
+        let line = match slot.take().map(|line| line.connection) {
+            Some(Connection::Sqlite(connection)) => connection.close().await,
+            Some(Connection::Postgres(connection)) => connection.close().await,
+            None => Ok(()),
+        };
+        self.connection.close().await?;
+        line.map_err(failed)
     }
 }
 
@@ -204,6 +212,7 @@ impl Db {
 #[derive(Debug)]
 struct Line {
     number: Uuid,
+    since: Instant,
     connection: Connection,
 }
 

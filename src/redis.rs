@@ -42,6 +42,7 @@ struct Inner {
 /// The connection, and how it fares.
 struct Line {
     link: Option<Link>,
+    since: Instant,
     /// How many links there were: what fails on an old one says nothing about the new one.
     number: u64,
     /// How many requests were answered on it.
@@ -81,17 +82,24 @@ impl Redis {
                     // All nodes are tried before the cluster is there: one that hangs must not take
                     // all of the time that there is for it.
                     .connection_timeout(limits::REDIS_PATIENCE / 2)
-                    .response_timeout(limits::REDIS_PATIENCE)
+                    // Longer than anybody waits: it would be taken for a connection that is broken.
+                    .response_timeout(2 * limits::REDIS_PATIENCE)
                     // Who asks does not wait that long; one is for a slot that has moved.
                     .retries(1);
                 Some(builder.build().map_err(no_address)?)
             }
         };
-        let line = Line { link: None, number: 0, answers: 0, breaker: Breaker::open() };
+        let line = Line {
+            link: None,
+            since: Instant::now(),
+            number: 0,
+            answers: 0,
+            breaker: Breaker::open(),
+        };
         let inner =
             Inner { nodes, cluster, prefix: format!("cairn:{epoch}:"), line: Mutex::new(line) };
         let redis = Redis { inner: Arc::new(inner) };
-        redis.mend();
+        redis.mend(Duration::ZERO);
         Ok(redis)
     }
 
@@ -220,23 +228,28 @@ impl Redis {
             }
             Outcome::Late if line.answers > answers => return,
             Outcome::Late | Outcome::Failed => line.breaker.failed(),
-            Outcome::Broken => {
+            Outcome::Broken | Outcome::Replica => {
                 line.breaker = Breaker::open();
                 line.link = None;
             }
         }
         if line.breaker.is_open() {
+            // Connected anew, it was a replica again.
+            let again = outcome == Outcome::Replica && line.since.elapsed() < limits::REDIS_REPLICA;
             drop(line);
             tracing::warn!(?outcome, "Redis is of no use: requests go on without it");
-            self.mend();
+            self.mend(if again { limits::REDIS_REPLICA } else { Duration::ZERO });
         }
     }
 
-    /// Connects in the background, until Redis answers as soon as requests want it.
-    fn mend(&self) {
+    /// Connects in the background, until Redis answers as soon as requests want it; not before some time
+    /// has passed.
+    fn mend(&self, after: Duration) {
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
+            sleep(after).await;
             let mut said = false;
+            let mut pause = limits::REDIS_RETRY;
             loop {
                 let Some(inner) = inner.upgrade() else { return };
                 let connected = patiently(inner.connect()).await;
@@ -245,14 +258,22 @@ impl Redis {
                         tracing::info!("Redis answers");
                         return;
                     }
-                    Err(trouble) if !said => {
-                        said = true;
-                        tracing::warn!(%trouble, "Redis cannot be used: trying on");
+                    Err(trouble) => {
+                        if !said {
+                            said = true;
+                            tracing::warn!(%trouble, "Redis cannot be used: trying on");
+                        }
+                        // A connection each time is much for one that is only slow.
+                        pause = match trouble {
+                            Trouble::Late(limits::REDIS_REQUEST) => {
+                                Ord::min(2 * pause, limits::REDIS_SLOW_RETRY)
+                            }
+                            _ => limits::REDIS_RETRY,
+                        };
                     }
-                    Err(_) => {}
                 }
                 drop(inner);
-                sleep(limits::REDIS_RETRY).await;
+                sleep(pause).await;
             }
         });
     }
@@ -266,6 +287,8 @@ enum Outcome {
     Failed,
     /// The connection is of no use any more.
     Broken,
+    /// It leads to a server that takes no writes: the address leads to another one by now, or will.
+    Replica,
 }
 
 impl Outcome {
@@ -273,10 +296,10 @@ impl Outcome {
         match trouble {
             None if took > limits::REDIS_REQUEST => Outcome::Late,
             None => Outcome::Answered,
+            Some(Trouble::Failed(error)) if error.is_timeout() => Outcome::Late,
             Some(Trouble::Failed(error)) if error.is_io_error() => Outcome::Broken,
             Some(Trouble::Failed(error)) => match error.code() {
-                // It has become a replica: the address leads to another one by now, or will.
-                Some("READONLY") => Outcome::Broken,
+                Some("READONLY") => Outcome::Replica,
                 // That it is full, or loading, is an answer.
                 Some(_) => Outcome::Answered,
                 None => Outcome::Failed,
@@ -299,10 +322,10 @@ impl Inner {
     /// Goes on with what came of connecting. An error: it is of no use to requests.
     fn take_up(&self, connected: Result<(Link, Duration), Trouble>) -> Result<(), Trouble> {
         let mut line = self.line();
-        line.number += 1;
-        line.link = None;
         let (link, took) = connected?;
+        line.number += 1;
         line.link = Some(link);
+        line.since = Instant::now();
         if took > limits::REDIS_REQUEST {
             return Err(Trouble::Late(limits::REDIS_REQUEST));
         }
@@ -317,7 +340,8 @@ impl Inner {
             None => {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(limits::REDIS_PATIENCE))
-                    .set_response_timeout(Some(limits::REDIS_PATIENCE))
+                    // Longer than anybody waits: it would be taken for a connection that is broken.
+                    .set_response_timeout(Some(2 * limits::REDIS_PATIENCE))
                     .set_pipeline_buffer_size(limits::REDIS_QUEUE);
                 let client = &self.nodes[0];
                 Link::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
@@ -487,7 +511,7 @@ mod tests {
         assert_eq!(of(b"+OK\r\n"), Outcome::Answered);
         assert_eq!(of(b"-OOM command not allowed\r\n"), Outcome::Answered);
         assert_eq!(of(b"-LOADING Redis is loading\r\n"), Outcome::Answered);
-        assert_eq!(of(b"-READONLY You can't write\r\n"), Outcome::Broken);
+        assert_eq!(of(b"-READONLY You can't write\r\n"), Outcome::Replica);
         assert_eq!(of(b"HTTP/1.1 400\r\n"), Outcome::Failed);
         assert_eq!(Outcome::of(None, limits::REDIS_PATIENCE), Outcome::Late);
         let late = Trouble::Late(limits::REDIS_REQUEST);

@@ -442,7 +442,8 @@ async fn g17_of_500_that_sync_at_once_each_is_served_or_told_when_to_come_back()
 }
 
 /// A body that never comes to its end.
-fn endless(app: &App, token: Option<&str>, bytes: usize) -> JoinHandle<u16> {
+/// Its answer may be lost with the connection, which the server closes when it wants no more.
+fn endless(app: &App, token: Option<&str>, bytes: usize) -> JoinHandle<Option<u16>> {
     let head = futures_util::stream::iter(vec![Ok::<_, std::io::Error>(vec![b' '; bytes])]);
     let body = reqwest::Body::wrap_stream(head.chain(futures_util::stream::pending()));
     let mut request = app.client.post(format!("{}/graphql", app.url));
@@ -450,31 +451,26 @@ fn endless(app: &App, token: Option<&str>, bytes: usize) -> JoinHandle<u16> {
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
-    tokio::spawn(async move { request.send().await.expect("an answer").status().as_u16() })
+    tokio::spawn(async move { Some(request.send().await.ok()?.status().as_u16()) })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g17_bodies_that_never_end_take_nobody_elses_memory() {
     let app = App::start(Backend::Sqlite).await;
     let [ada, eve] = [app.device_of("ada").await, app.device_of("eve").await];
+    let mut held: Vec<JoinHandle<Option<u16>>> = Vec::new();
     for token in [None, Some(&*eve.token)] {
-        let mut all: Vec<JoinHandle<u16>> =
+        let mut all: Vec<JoinHandle<Option<u16>>> =
             (0..6).map(|_| endless(&app, token, 15 << 20)).collect();
         // Those for which there is no share are told so; two fit into it.
         eventually("all but two are refused", async || {
             all.iter().filter(|sent| sent.is_finished()).count() == 4
         })
         .await;
-        for held in all.extract_if(.., |sent| !sent.is_finished()) {
-            held.abort();
-        }
+        held.extend(all.extract_if(.., |sent| !sent.is_finished()));
         for refused in all {
-            assert_eq!(refused.await.expect("an answer"), 429);
+            assert!(matches!(refused.await.expect("no panic"), Some(429) | None));
         }
-    }
-    let mut held: Vec<JoinHandle<u16>> = Vec::new();
-    for token in [None, Some(&*eve.token)] {
-        held.extend((0..2).map(|_| endless(&app, token, 15 << 20)));
     }
     let trip = ada.trip("Alps").await;
     let text = "x".repeat(60_000);

@@ -110,7 +110,10 @@ impl Reader {
         if !self.recalled().may_ask() {
             return self.read(sessions).await;
         }
-        let Ok(before) = self.db.stamp().await else { return self.read(sessions).await };
+        let Ok(before) = self.db.stamp().await else {
+            self.recalled().skip = limits::STAMP_SKIP;
+            return self.read(sessions).await;
+        };
         let (mut places, unknown) = self.recalled().at(&before, sessions);
         if unknown.is_empty() {
             return Ok(places);

@@ -127,7 +127,8 @@ async fn in_memory(db: &Db, server: &str, account: Uuid) -> Result<Vec<Held>, St
     let token = app::operator(db).await.and_then(|operator| operator.sign()).map_err(sentence)?;
     let url = format!("{}{}?account={account}", server.trim_end_matches('/'), operator::CACHE);
     tls::provide();
-    let client = reqwest::Client::builder().timeout(limits::OPERATOR_REQUEST).build();
+    // A server of one's own, and a token for it: no proxy's business.
+    let client = reqwest::Client::builder().timeout(limits::OPERATOR_REQUEST).no_proxy().build();
     let unreachable = |error: reqwest::Error| {
         let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let cause = causes.last().map(ToString::to_string).unwrap_or_default();

@@ -27,8 +27,9 @@ pub struct Budget(Arc<Inner>);
 
 struct Inner {
     left: Arc<Semaphore>,
-    /// What one requester may take.
+    /// What one requester may take, and one address with all of its accounts.
     share: usize,
+    address_share: usize,
     /// What each has taken, small bodies left out.
     shares: Mutex<HashMap<Requester, usize>>,
 }
@@ -36,11 +37,12 @@ struct Inner {
 const KIB: usize = 1024;
 
 impl Budget {
-    /// Of so many bytes, and for one requester.
-    pub fn new(bytes: usize, share: usize) -> Budget {
+    /// Of so many bytes; for one requester, and for one address.
+    pub fn new(bytes: usize, share: usize, address_share: usize) -> Budget {
         Budget(Arc::new(Inner {
             left: Arc::new(Semaphore::new(bytes / KIB)),
             share: share / KIB,
+            address_share: address_share / KIB,
             shares: Mutex::default(),
         }))
     }
@@ -103,7 +105,7 @@ pub async fn count(
             }
             // Nothing that holds it can panic half-way.
             let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.take(&piece, || requester(&context, address, &headers))?;
+            taken.take(&piece, || requesters(&context, address, &headers))?;
             Ok::<_, Box<dyn StdError + Send + Sync>>(piece)
         })
     };
@@ -112,46 +114,68 @@ pub async fn count(
     response
 }
 
-fn requester(context: &Context, address: ClientAddress, headers: &HeaderMap) -> Requester {
+fn requesters(context: &Context, address: ClientAddress, headers: &HeaderMap) -> Requesters {
     let named = graphql::bearer(headers).and_then(|token| context.services.auth.read(token));
-    named.map_or(Requester::Address(address.0), |(caller, _)| Requester::Account(caller.account))
+    let account = named.map(|(caller, _)| Requester::Account(caller.account));
+    Requesters { account, address: Requester::Address(address.0) }
+}
+
+/// Whose shares a body counts for.
+#[derive(Clone, Copy)]
+struct Requesters {
+    /// None: there is no token.
+    account: Option<Requester>,
+    address: Requester,
+}
+
+impl Requesters {
+    /// Each with what it may take.
+    fn shares(&self, of: &Inner) -> impl Iterator<Item = (Requester, usize)> + use<> {
+        let share_of_address = if self.account.is_some() { of.address_share } else { of.share };
+        let account = self.account.map(|account| (account, of.share));
+        account.into_iter().chain([(self.address, share_of_address)])
+    }
 }
 
 /// What one body has taken. Dropped, it gives it back.
 struct Taken {
     budget: Budget,
     permit: Option<OwnedSemaphorePermit>,
-    /// Whose share it counts for: a small one for nobody's.
-    of: Option<Requester>,
+    /// In bytes, what each piece takes besides included.
+    bytes: usize,
+    /// Whose shares it counts for: a small one for nobody's.
+    of: Option<Requesters>,
 }
+
+/// What a piece takes besides its bytes, roughly.
+const PIECE: usize = 64;
 
 impl Taken {
     fn of(budget: Budget) -> Taken {
-        Taken { budget, permit: None, of: None }
+        Taken { budget, permit: None, bytes: 0, of: None }
     }
 
     fn size(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
-    fn take(&mut self, piece: &Bytes, who: impl FnOnce() -> Requester) -> Result<(), Exhausted> {
-        let size = piece.len().div_ceil(KIB);
-        if self.size() + size > limits::SMALL / KIB {
+    fn take(&mut self, piece: &Bytes, who: impl FnOnce() -> Requesters) -> Result<(), Exhausted> {
+        self.bytes += piece.len() + PIECE;
+        let size = self.bytes.div_ceil(KIB) - self.size();
+        if self.bytes > limits::SMALL {
             let (of, more) = match self.of {
                 Some(of) => (of, size),
                 // From now on it counts, with what came before.
                 None => (who(), self.size() + size),
             };
-            let share = self.budget.0.share;
             let mut shares = self.budget.shares();
-            let taken = shares.entry(of).or_default();
-            if *taken + more > share {
-                if *taken == 0 {
-                    shares.remove(&of);
-                }
+            let taken = |of: Requester| shares.get(&of).copied().unwrap_or(0);
+            if of.shares(&self.budget.0).any(|(of, share)| taken(of) + more > share) {
                 return Err(Exhausted::Share);
             }
-            *taken += more;
+            for (of, _) in of.shares(&self.budget.0) {
+                *shares.entry(of).or_default() += more;
+            }
             drop(shares);
             self.of = Some(of);
         }
@@ -170,14 +194,16 @@ impl Taken {
         Ok(())
     }
 
-    /// Takes so much out of the share that it counts for.
+    /// Takes so much out of the shares that it counts for.
     fn give_back(&mut self, size: usize) {
         let Some(of) = self.of else { return };
         let mut shares = self.budget.shares();
-        if let Some(taken) = shares.get_mut(&of) {
-            *taken -= Ord::min(size, *taken);
-            if *taken == 0 {
-                shares.remove(&of);
+        for (of, _) in of.shares(&self.budget.0) {
+            if let Some(taken) = shares.get_mut(&of) {
+                *taken -= Ord::min(size, *taken);
+                if *taken == 0 {
+                    shares.remove(&of);
+                }
             }
         }
     }
@@ -191,24 +217,30 @@ impl Drop for Taken {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use uuid::Uuid;
 
     use super::*;
 
-    fn ada() -> Requester {
-        Requester::Account(Uuid::from_u128(1))
+    fn address(last: u8) -> Requester {
+        Requester::Address(Ipv4Addr::new(192, 0, 2, last).into())
     }
 
-    fn eve() -> Requester {
-        Requester::Address(IpAddr::from(Ipv4Addr::LOCALHOST))
+    /// Someone with a token, at this address.
+    fn account(number: u128, last: u8) -> Requesters {
+        let account = Some(Requester::Account(Uuid::from_u128(number)));
+        Requesters { account, address: address(last) }
     }
 
-    /// A body of so many KiB, in pieces of one.
-    fn body(budget: &Budget, of: Requester, size: usize) -> (Taken, Result<(), Exhausted>) {
+    fn stranger(last: u8) -> Requesters {
+        Requesters { account: None, address: address(last) }
+    }
+
+    /// A body of so many KiB, in pieces.
+    fn body(budget: &Budget, of: Requesters, size: usize) -> (Taken, Result<(), Exhausted>) {
         let mut taken = Taken::of(budget.clone());
-        let piece = Bytes::from(vec![0; KIB]);
+        let piece = Bytes::from(vec![0; KIB - PIECE]);
         let all = (0..size).try_for_each(|_| taken.take(&piece, || of));
         (taken, all)
     }
@@ -219,32 +251,51 @@ mod tests {
 
     #[test]
     fn nobody_takes_more_than_a_share_and_what_was_taken_comes_back() {
-        let budget = Budget::new(100 * KIB, 40 * KIB);
-        for _ in 0..3 {
-            let (_first, taken) = body(&budget, eve(), 30);
+        let budget = Budget::new(200 * KIB, 40 * KIB, 70 * KIB);
+        for eve in [stranger(1), account(1, 1)] {
+            let (_first, taken) = body(&budget, eve, 30);
             assert_eq!(taken, Ok(()));
-            assert_eq!(body(&budget, eve(), 11).1, Err(Exhausted::Share));
-            let (second, taken) = body(&budget, eve(), 10);
+            assert_eq!(body(&budget, eve, 11).1, Err(Exhausted::Share));
+            let (second, taken) = body(&budget, eve, 10);
             assert_eq!(taken, Ok(()));
             // What is small goes through, and others have theirs.
-            assert_eq!(body(&budget, eve(), limits::SMALL / KIB).1, Ok(()));
-            let (_hers, taken) = body(&budget, ada(), 40);
+            assert_eq!(body(&budget, eve, limits::SMALL / KIB).1, Ok(()));
+            let (_hers, taken) = body(&budget, account(2, 2), 40);
             assert_eq!(taken, Ok(()));
             drop(second);
-            assert_eq!(body(&budget, eve(), 10).1, Ok(()));
+            assert_eq!(body(&budget, eve, 10).1, Ok(()));
         }
-        assert!(is_whole(&budget, 100));
+        assert!(is_whole(&budget, 200));
+    }
+
+    #[test]
+    fn many_accounts_of_one_address_do_not_take_it_all() {
+        let budget = Budget::new(200 * KIB, 40 * KIB, 70 * KIB);
+        let (_first, taken) = body(&budget, account(1, 1), 40);
+        assert_eq!(taken, Ok(()));
+        assert_eq!(body(&budget, account(2, 1), 31).1, Err(Exhausted::Share));
+        assert_eq!(body(&budget, account(2, 1), 30).1, Ok(()));
+        assert_eq!(body(&budget, account(2, 2), 40).1, Ok(()), "elsewhere");
     }
 
     #[test]
     fn all_together_take_no_more_than_there_is() {
-        let budget = Budget::new(50 * KIB, 40 * KIB);
-        let (first, taken) = body(&budget, eve(), 40);
+        let budget = Budget::new(50 * KIB, 40 * KIB, 50 * KIB);
+        let (first, taken) = body(&budget, stranger(1), 40);
         assert_eq!(taken, Ok(()));
-        assert_eq!(body(&budget, ada(), 11).1, Err(Exhausted::All));
+        assert_eq!(body(&budget, account(2, 2), 11).1, Err(Exhausted::All));
         assert_eq!(budget.shares().len(), 1, "what could not be had is nobody's");
         drop(first);
-        assert_eq!(body(&budget, ada(), 11).1, Ok(()));
+        assert_eq!(body(&budget, account(2, 2), 11).1, Ok(()));
         assert!(is_whole(&budget, 50));
+    }
+
+    #[test]
+    fn a_body_in_small_pieces_takes_what_it_takes() {
+        let budget = Budget::new(50 * KIB, 40 * KIB, 50 * KIB);
+        let mut taken = Taken::of(budget.clone());
+        let piece = Bytes::from(vec![0; PIECE]);
+        (0..160).try_for_each(|_| taken.take(&piece, || stranger(1))).expect("20 KiB");
+        assert_eq!(budget.0.left.available_permits(), 30);
     }
 }

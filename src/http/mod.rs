@@ -92,7 +92,7 @@ pub fn router(
         keys,
         operator,
     });
-    let budget = Budget::new(limits::BODIES, limits::BODIES_SHARE);
+    let budget = Budget::new(limits::BODIES, limits::BODIES_SHARE, limits::BODIES_ADDRESS);
     let bodies = middleware::from_fn_with_state((budget, context.clone()), budget::count);
     let mut router = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(bodies))

@@ -17,7 +17,7 @@ use super::scope::{self, ToLock};
 use crate::config::limits;
 use crate::db::{self, Db};
 use crate::error::Error;
-use crate::poke::Commit;
+use crate::poke::{Announcer, Commit};
 
 /// Something to do in one transaction.
 pub(crate) trait Work {
@@ -115,14 +115,17 @@ pub(crate) async fn run<W: Work>(
     mut scopes: ToLock,
     work: &W,
 ) -> Result<W::Done, Error> {
-    let mut told = Told { db, commits: Vec::new() };
+    let mut told = Told { db, commits: Vec::new(), is_done: false };
     for attempt in 0..limits::PUSH_ATTEMPTS {
         if attempt > 1 {
             tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
         }
         let once = once(db, account, &scopes, work, &mut told.commits);
         match timeout(limits::TRANSACTION, once).await {
-            Ok(Ok(Step::Done(done))) => return Ok(done),
+            Ok(Ok(Step::Done(done))) => {
+                told.is_done = true;
+                return Ok(done);
+            }
             Ok(Ok(Step::Lock(more))) => scopes.found.extend(more),
             Ok(Ok(Step::Again)) => {}
             Ok(Err(Failure::Database(error))) if db::is_busy(&error) => {
@@ -142,12 +145,27 @@ pub(crate) async fn run<W: Work>(
 struct Told<'a> {
     db: &'a Db,
     commits: Vec<Commit>,
+    /// Whether the last attempt was heard to the end: then it is known what became of those before.
+    is_done: bool,
 }
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        for commit in self.commits.drain(..) {
-            self.db.announcer().committed_best_effort(commit);
+        let commits = std::mem::take(&mut self.commits);
+        let tell = |announcer: &Announcer, commits: Vec<Commit>| {
+            commits.into_iter().for_each(|commit| announcer.committed_best_effort(commit));
+        };
+        if self.is_done || commits.is_empty() {
+            return tell(self.db.announcer(), commits);
+        }
+        tell(self.db.announcer(), commits.clone());
+        // The database may still be at it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let announcer = self.db.announcer().clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(limits::TRANSACTION).await;
+                tell(&announcer, commits);
+            });
         }
     }
 }
