@@ -450,6 +450,8 @@ pub mod limits {
     pub const DB_ACQUIRE: Duration = Duration::from_secs(8);
     /// How long a connection may have been idle to be used without asking whether it is still there.
     pub const DB_TEST_IDLE: Duration = Duration::from_millis(100);
+    /// How long all connections are asked whether they are still there, after one was not.
+    pub const DB_DOUBT: Duration = Duration::from_secs(10);
     /// How long the connection is used on which the database says whether anything was committed.
     pub const STAMP_LINE: Duration = Duration::from_secs(60);
     /// Waiting for the database to say whether anything was committed; else what was to be spared is read.

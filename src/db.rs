@@ -2,7 +2,8 @@
 //! Nothing outside this file asks which of the two it is.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use entity::Millis;
@@ -34,8 +35,8 @@ impl Db {
             .max_connections(limits::DB_CONNECTIONS)
             .acquire_timeout(limits::DB_ACQUIRE)
             .connect_timeout(limits::DB_ACQUIRE)
-            // Asking each time would double what a small read takes.
-            .test_before_acquire_if_idle_for(limits::DB_TEST_IDLE)
+            // Asking each time would double what a small read takes: see `is_to_be_tested`.
+            .test_before_acquire(false)
             .sqlx_logging(false);
         if url.starts_with("sqlite:") {
             let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
@@ -62,6 +63,14 @@ impl Db {
                     ("lock_timeout", millis(limits::DB_LOCK)),
                     ("idle_in_transaction_session_timeout", millis(limits::TRANSACTION)),
                 ])
+            });
+            options.map_sqlx_postgres_before_acquire(|connection, used| {
+                Box::pin(async move {
+                    if is_to_be_tested(used.idle_for) {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
             });
         }
         let connection = Database::connect(options).await?;
@@ -147,7 +156,10 @@ impl Db {
         match pool.get_database_backend() {
             DbBackend::Postgres => {
                 let pooled = pool.get_postgres_connection_pool().acquire().await;
-                Ok(Connection::Postgres(pooled.map_err(failed)?.detach()))
+                let mut connection = pooled.map_err(failed)?.detach();
+                // It may be that it is not tested otherwise.
+                connection.ping().await.map_err(failed)?;
+                Ok(Connection::Postgres(connection))
             }
             _ => {
                 let pooled = pool.get_sqlite_connection_pool().acquire().await;
@@ -253,7 +265,30 @@ pub struct Turn {
 }
 
 fn failed(error: sqlx::Error) -> DbErr {
+    doubt_connections();
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
+
+/// When a connection was lost last, by [`started`]: all others of this process may be lost, too.
+static LOST: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Milliseconds since this was asked first.
+fn started() -> u64 {
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+    STARTED.elapsed().as_millis() as u64
+}
+
+fn doubt_connections() {
+    LOST.store(started(), Ordering::Relaxed);
+}
+
+/// Whether a connection is asked whether it is still there before it is used: after it was idle, and
+/// after any was lost.
+fn is_to_be_tested(idle_for: Duration) -> bool {
+    let lost = LOST.load(Ordering::Relaxed);
+    let since = started().saturating_sub(lost);
+    let in_doubt = lost != u64::MAX && since < limits::DB_DOUBT.as_millis() as u64;
+    in_doubt || idle_for >= limits::DB_TEST_IDLE
 }
 
 /// Whether beginning to write locks everything, so that locking rows adds nothing.
@@ -278,10 +313,15 @@ pub async fn now<C: ConnectionTrait>(db: &C) -> Result<Millis, DbErr> {
     row.ok_or_else(|| DbErr::RecordNotFound("the database's clock".into()))?.try_get_by_index(0)
 }
 
-/// Whether trying again may help: a lock that was not to be had, a deadlock, a lost connection.
+/// Whether trying again may help: a lock that was not to be had, a deadlock, a lost connection. After one of
+/// these all connections are tested before they are used, for a while.
 pub fn is_busy(error: &DbErr) -> bool {
     let cause = match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::ConnectionAcquire(_) => return true,
+        DbErr::Conn(_) => {
+            doubt_connections();
+            return true;
+        }
         DbErr::Exec(cause) | DbErr::Query(cause) => cause,
         _ => return false,
     };
@@ -289,19 +329,25 @@ pub fn is_busy(error: &DbErr) -> bool {
     match cause.as_ref() {
         sea_orm::SqlxError::Database(error) => {
             let code = error.code().unwrap_or_default();
+            let is_lost = code.starts_with("57P") || code.starts_with("08");
+            if is_lost {
+                doubt_connections();
+            }
             // PostgreSQL: serialization failure, deadlock, lock not available, statement timeout,
             // shutting down, connection failures. SQLite: 5 is BUSY, 6 LOCKED; the rest of the
             // number is detail.
             matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57014")
                 // A connection that was left in the middle of another transaction.
                 || code.starts_with("25")
-                || code.starts_with("57P")
-                || code.starts_with("08")
+                || is_lost
                 || u32::from_str(&code)
                     .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
         }
-        sea_orm::SqlxError::Io(_)
-        | sea_orm::SqlxError::PoolTimedOut
+        sea_orm::SqlxError::Io(_) => {
+            doubt_connections();
+            true
+        }
+        sea_orm::SqlxError::PoolTimedOut
         | sea_orm::SqlxError::PoolClosed
         | sea_orm::SqlxError::WorkerCrashed => true,
         _ => false,
