@@ -441,8 +441,7 @@ async fn g17_of_500_that_sync_at_once_each_is_served_or_told_when_to_come_back()
     .await;
 }
 
-/// A body that never comes to its end.
-/// Its answer may be lost with the connection, which the server closes when it wants no more.
+/// A body that never comes to its end. Its answer may be lost with the connection, which the server closes when it wants no more.
 fn endless(app: &App, token: Option<&str>, bytes: usize) -> JoinHandle<Option<u16>> {
     let head = futures_util::stream::iter(vec![Ok::<_, std::io::Error>(vec![b' '; bytes])]);
     let body = reqwest::Body::wrap_stream(head.chain(futures_util::stream::pending()));
@@ -462,9 +461,10 @@ async fn g17_bodies_that_never_end_take_nobody_elses_memory() {
     for token in [None, Some(&*eve.token)] {
         let mut all: Vec<JoinHandle<Option<u16>>> =
             (0..6).map(|_| endless(&app, token, 15 << 20)).collect();
-        // Those for which there is no share are told so; two fit into it.
+        // Those for which there is no share are told so. Two fit into it; of those that come at the same
+        // time more may be in each other's way.
         eventually("all but two are refused", async || {
-            all.iter().filter(|sent| sent.is_finished()).count() == 4
+            all.iter().filter(|sent| sent.is_finished()).count() >= 4
         })
         .await;
         held.extend(all.extract_if(.., |sent| !sent.is_finished()));
