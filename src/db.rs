@@ -171,39 +171,27 @@ impl Db {
     /// The state as of now, for less than reading a table takes. It fails if the database does not answer
     /// soon.
     pub async fn stamp(&self) -> Result<Stamp, DbErr> {
-        // One that was not heard to the end is not put back: it is closed.
-        let line = async {
-            let mut slot = self.line.lock().await;
-            let mut line = match slot.take() {
-                // Not for ever: the address may lead to another server by now, or let nobody in.
-                Some(line) if line.since.elapsed() < limits::STAMP_LINE => line,
-                _ => Line {
-                    number: Uuid::new_v4(),
-                    since: Instant::now(),
-                    connection: self.detached().await?,
-                },
-            };
-            let state = match &mut line.connection {
-                // By <https://www.sqlite.org/pragma.html#pragma_data_version> it changes with each
-                // commit of another connection, and this one never writes.
-                Connection::Sqlite(connection) => {
-                    let version = sqlx::query_scalar("PRAGMA data_version");
-                    version.fetch_one(connection).await.map(|version: i64| version.to_string())
-                }
-                // Which transactions are visible: those that write get a number, and none is visible
-                // that was not, nor the other way round, while this stays the same.
-                Connection::Postgres(connection) => {
-                    let snapshot = sqlx::query_scalar("SELECT pg_current_snapshot()::text");
-                    snapshot.fetch_one(connection).await
-                }
-            };
-            let state = state.map_err(failed)?;
-            let stamp = Stamp { line: line.number, state };
-            *slot = Some(line);
-            Ok(stamp)
-        };
         let late = || DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
-        tokio::time::timeout(limits::STAMP, line).await.unwrap_or_else(|_| Err(late()))
+        let stamp = tokio::time::timeout(limits::STAMP, self.stamp_patiently());
+        stamp.await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// One line that was lost is replaced: it says nothing about the database.
+    async fn stamp_patiently(&self) -> Result<Stamp, DbErr> {
+        // One that was not heard to the end is not put back: it is closed.
+        let mut slot = self.line.lock().await;
+        // Not for ever: the address may lead to another server by now, or let nobody in.
+        if let Some(mut line) = slot.take().filter(|line| line.since.elapsed() < limits::STAMP_LINE)
+            && let Ok(stamp) = line.stamp().await
+        {
+            *slot = Some(line);
+            return Ok(stamp);
+        }
+        let connection = self.detached().await?;
+        let mut line = Line { number: Uuid::new_v4(), since: Instant::now(), connection };
+        let stamp = line.stamp().await?;
+        *slot = Some(line);
+        Ok(stamp)
     }
 
     pub async fn close(self) -> Result<(), DbErr> {
@@ -246,6 +234,26 @@ pub struct Stamp {
 impl Stamp {
     pub fn of(state: &str) -> Stamp {
         Stamp { line: Uuid::nil(), state: state.to_owned() }
+    }
+}
+
+impl Line {
+    async fn stamp(&mut self) -> Result<Stamp, DbErr> {
+        let state = match &mut self.connection {
+            // By <https://www.sqlite.org/pragma.html#pragma_data_version> it changes with each commit of
+            // another connection, and this one never writes.
+            Connection::Sqlite(connection) => {
+                let version = sqlx::query_scalar("PRAGMA data_version");
+                version.fetch_one(connection).await.map(|version: i64| version.to_string())
+            }
+            // Which transactions are visible: those that write get a number, and none is visible that was
+            // not, nor the other way round, while this stays the same.
+            Connection::Postgres(connection) => {
+                let snapshot = sqlx::query_scalar("SELECT pg_current_snapshot()::text");
+                snapshot.fetch_one(connection).await
+            }
+        };
+        Ok(Stamp { line: self.number, state: state.map_err(failed)? })
     }
 }
 

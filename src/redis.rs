@@ -42,6 +42,7 @@ struct Inner {
 /// The connection, and how it fares.
 struct Line {
     link: Option<Link>,
+    /// When it came about.
     since: Instant,
     /// How many links there were: what fails on an old one says nothing about the new one.
     number: u64,

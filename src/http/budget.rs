@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt;
@@ -94,7 +94,7 @@ pub async fn count(
     let until = Instant::now() + limits::BODY_TIME;
     let (mut parts, body) = request.into_parts();
     let Ok(address) = ClientAddress::from_request_parts(&mut parts, &context).await;
-    let headers = parts.headers.clone();
+    let authorization = parts.headers.get(header::AUTHORIZATION).cloned();
     let taken = Arc::new(Mutex::new(Taken::of(budget)));
     let counted = {
         let taken = taken.clone();
@@ -105,7 +105,7 @@ pub async fn count(
             }
             // Nothing that holds it can panic half-way.
             let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.take(&piece, || requesters(&context, address, &headers))?;
+            taken.take(&piece, || requesters(&context, address, authorization.as_ref()))?;
             Ok::<_, Box<dyn StdError + Send + Sync>>(piece)
         })
     };
@@ -114,8 +114,13 @@ pub async fn count(
     response
 }
 
-fn requesters(context: &Context, address: ClientAddress, headers: &HeaderMap) -> Requesters {
-    let named = graphql::bearer(headers).and_then(|token| context.services.auth.read(token));
+fn requesters(
+    context: &Context,
+    address: ClientAddress,
+    authorization: Option<&HeaderValue>,
+) -> Requesters {
+    let token = authorization.and_then(graphql::token);
+    let named = token.and_then(|token| context.services.auth.read(token));
     let account = named.map(|(caller, _)| Requester::Account(caller.account));
     Requesters { account, address: Requester::Address(address.0) }
 }

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
-    Directive, DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
-    Selection, SelectionSet,
+    Directive, DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Variables};
 use async_graphql_value::Value;
@@ -140,16 +139,19 @@ impl<'a> Sizes<'a> {
     }
 }
 
-/// The type of the operation that would be executed, if it is clear which one.
-pub fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+/// The operation that would be executed, if it is clear which one.
+pub fn operation<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Option<&'a OperationDefinition> {
     match (&document.operations, name) {
-        (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
+        (DocumentOperations::Single(operation), _) => Some(&operation.node),
         (DocumentOperations::Multiple(operations), Some(name)) => {
-            operations.get(name).map(|operation| operation.node.ty)
+            operations.get(name).map(|operation| &operation.node)
         }
         // A single one is meant, whatever it is called.
         (DocumentOperations::Multiple(operations), None) => {
-            let mut all = operations.values().map(|operation| operation.node.ty);
+            let mut all = operations.values().map(|operation| &operation.node);
             all.next().filter(|_| operations.len() == 1)
         }
     }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use async_graphql::Request;
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Name, Request};
 
 use super::document;
 use crate::cache::key::hash;
@@ -59,18 +59,14 @@ impl Document {
 
     /// The type of the operation that would be executed, if it is clear which one.
     pub fn operation_type(&self, name: Option<&str>) -> Option<OperationType> {
-        document::operation_type(&self.parsed, name)
+        document::operation(&self.parsed, name).map(|operation| operation.ty)
     }
 
     /// How many mutations an operation carries out. 0: it is no mutation.
     pub fn mutations(&self, name: Option<&str>) -> u32 {
-        let operations = self.parsed.operations.iter();
-        let is_single = operations.clone().count() == 1;
-        let meant = operations
-            .filter(|(own, _)| is_single || own.map(Name::as_str) == name)
-            .find(|(_, operation)| operation.node.ty == OperationType::Mutation);
-        let count =
-            meant.map_or(0, |(_, operation)| document::roots(&self.parsed, &operation.node));
+        let operation = document::operation(&self.parsed, name);
+        let mutation = operation.filter(|operation| operation.ty == OperationType::Mutation);
+        let count = mutation.map_or(0, |mutation| document::roots(&self.parsed, mutation));
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 

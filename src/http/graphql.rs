@@ -418,7 +418,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
+    headers.get(header::AUTHORIZATION).and_then(token)
+}
+
+/// The token in an Authorization header.
+pub(super) fn token(authorization: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

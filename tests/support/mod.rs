@@ -344,7 +344,7 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 
 pub fn client() -> reqwest::Client {
     // It has TLS, which needs to be told how; no test uses it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    cairn::tls::provide();
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
     builder.build().expect("a client")
 }
