@@ -1,7 +1,8 @@
 //! What a kept answer costs, beside a handler that returns the same bytes and does nothing else.
 //!
 //! Both are asked by the same 64 clients, in turns, so that a noisy machine slows both: the ratio
-//! tells more than the figures. Clients are bare sockets on threads of their own.
+//! tells more than the figures. Clients are bare sockets on threads of their own. Fails if more than one in a
+//! hundred of the answers that count as kept was made after all.
 
 mod page;
 #[path = "../tests/support/mod.rs"]
@@ -11,6 +12,7 @@ mod support;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, RwLock};
 use std::time::{Duration, Instant};
@@ -32,32 +34,46 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(1);
 const CODINGS: [&str; 3] = ["identity", "gzip", "zstd"];
 
+/// Of the answers that are counted as kept, so many in a hundred must have been.
+const HITS: f64 = 99.0;
+
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     println!(
         "Requests a second of {CLIENTS} clients, medians of {ROUNDS} rounds of {} s; one page of \
          {ROWS} rows.\n",
         ROUND.as_secs()
     );
-    println!("| | bytes | kept | bare | ratio |\n|---|---|---|---|---|");
+    println!("| | bytes | kept | bare | ratio | hits |\n|---|---|---|---|---|---|");
+    let mut all_hit = true;
     let redis = Redis::start();
     for backend in Backend::ALL {
         let near = ["--cache-ttl-local", "3600", "--sync-cache-ttl", "0", "--cache-memory", "512"];
-        measure(&format!("{backend:?}, memory"), backend, &near, "hit-memory").await;
+        let name = format!("{backend:?}, memory");
+        all_hit &= measure(&name, backend, &near, "hit-memory").await;
     }
     let far = ["--cache-ttl-local", "0", "--redis-url", &redis.url];
-    measure("Postgres, Redis", Backend::Postgres, &far, "hit-redis").await;
+    all_hit &= measure("Postgres, Redis", Backend::Postgres, &far, "hit-redis").await;
+    match all_hit {
+        true => ExitCode::SUCCESS,
+        false => {
+            println!("missed: {HITS} % hits");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-async fn measure(name: &str, backend: Backend, arguments: &[&str], hit: &str) {
+/// Whether enough of the answers were kept ones.
+async fn measure(name: &str, backend: Backend, arguments: &[&str], hit: &'static str) -> bool {
     // As cargo's own harness would: only what has this in its name.
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let wanted = wanted.unwrap_or_default();
     let mut codings = CODINGS.to_vec();
     codings.retain(|coding| format!("{name}, {coding}").contains(&wanted));
     if codings.is_empty() {
-        return;
+        return true;
     }
+    let mut all_hit = true;
     let app = App::start_with(backend, arguments).await;
     let mut tokens = Vec::new();
     for number in 0..CLIENTS {
@@ -74,19 +90,27 @@ async fn measure(name: &str, backend: Backend, arguments: &[&str], hit: &str) {
                 keep(token, sample);
             }
             let (mut kept, mut plain) = (Vec::new(), Vec::new());
+            // Answers and hits that are behind each figure.
+            let (mut answers, mut hits) = (0, 0);
             for _ in 0..ROUNDS {
-                kept.push(load(server, &requests).await);
-                plain.push(load(bare, &requests).await);
+                let round = load(server, &requests, hit).await;
+                answers += round.answers;
+                hits += round.hits;
+                kept.push(round.rate);
+                plain.push(load(bare, &requests, hit).await.rate);
             }
             let (kept, plain) = (median(kept), median(plain));
+            let hits = 100.0 * hits as f64 / answers as f64;
             println!(
-                "| {name}, {whose}, {coding} | {} | {kept:.0} | {plain:.0} | {:.1} % |",
+                "| {name}, {whose}, {coding} | {} | {kept:.0} | {plain:.0} | {:.1} % | {hits:.2} % |",
                 samples[0].body.len(),
                 100.0 * kept / plain
             );
+            all_hit &= hits >= HITS;
         }
     }
     app.finish().await;
+    all_hit
 }
 
 fn address(app: &App) -> SocketAddr {
@@ -222,8 +246,16 @@ fn warm(server: SocketAddr, requests: &[Vec<u8>], hit: &str) -> Vec<Sample> {
     samples
 }
 
-/// Requests a second that all clients together get answered.
-async fn load(server: SocketAddr, requests: &[Vec<u8>]) -> f64 {
+/// What clients got.
+struct Round {
+    /// Requests a second that all of them together got answered.
+    rate: f64,
+    /// All answers, and those that say that they were kept.
+    answers: u64,
+    hits: u64,
+}
+
+async fn load(server: SocketAddr, requests: &[Vec<u8>], hit: &'static str) -> Round {
     static STOP: AtomicBool = AtomicBool::new(false);
     static DONE: AtomicU64 = AtomicU64::new(0);
     STOP.store(false, Ordering::SeqCst);
@@ -235,11 +267,16 @@ async fn load(server: SocketAddr, requests: &[Vec<u8>]) -> f64 {
                 let mut socket = TcpStream::connect(server).expect("a connection");
                 socket.set_nodelay(true).expect("no delay");
                 let mut buffer = vec![0; BUFFER];
+                let (mut answers, mut hits) = (0, 0);
                 while !STOP.load(Ordering::Relaxed) {
                     socket.write_all(&request).expect("sent");
-                    read(&mut socket, &mut buffer);
+                    let (begin, _) = read(&mut socket, &mut buffer);
                     DONE.fetch_add(1, Ordering::Relaxed);
+                    let is_hit = buffer[..begin].windows(hit.len()).any(|at| at == hit.as_bytes());
+                    answers += 1;
+                    hits += u64::from(is_hit);
                 }
+                (answers, hits)
             })
         })
         .collect();
@@ -249,10 +286,14 @@ async fn load(server: SocketAddr, requests: &[Vec<u8>]) -> f64 {
     tokio::time::sleep(ROUND).await;
     let (after, time) = (DONE.load(Ordering::SeqCst), started.elapsed());
     STOP.store(true, Ordering::SeqCst);
+    let mut round =
+        Round { rate: (after - before) as f64 / time.as_secs_f64(), answers: 0, hits: 0 };
     for client in clients {
-        client.join().expect("no panic");
+        let (answers, hits) = client.join().expect("no panic");
+        round.answers += answers;
+        round.hits += hits;
     }
-    (after - before) as f64 / time.as_secs_f64()
+    round
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

@@ -485,6 +485,8 @@ pub mod limits {
     pub const POKE_PAUSE: Duration = Duration::from_millis(100);
     /// Looking at the sessions of all sockets, should it not have been heard that one has ended.
     pub const SESSION_CHECK: Duration = Duration::from_secs(15);
+    /// Pause before sessions that could not be looked at are looked at again.
+    pub const SESSION_RETRY: Duration = Duration::from_secs(1);
     /// Sockets on one instance: twice what it is measured with. Each takes a file descriptor, too.
     pub const SOCKETS: usize = 20_000;
     /// Sockets of one account on one instance: all devices of a person, and some that have not yet
@@ -521,6 +523,8 @@ pub mod limits {
     pub const REDIS_FAILURES: u32 = 3;
     /// Asking Redis whether it is still there, while nothing is heard from it.
     pub const REDIS_PING: Duration = Duration::from_secs(2);
+    /// How long a connection to Redis is used that sees no failure: the address may lead elsewhere by now.
+    pub const REDIS_LINE: Duration = Duration::from_secs(15);
     /// Pause between two tries to reach Redis.
     pub const REDIS_RETRY: Duration = Duration::from_millis(500);
     /// The longest such pause, where Redis can be reached and is too slow.

@@ -141,8 +141,8 @@ impl Db {
             // A file is one machine's, and has one server.
             return Ok(Some(Turn { _connection: None }));
         }
-        // Out of the pool: it is closed with the turn, and with it ends the lock.
-        let Connection::Postgres(mut connection) = self.detached().await? else {
+        // It is closed with the turn, and with it ends the lock.
+        let Connection::Postgres(mut connection) = self.own_connection().await? else {
             unreachable!("it was asked above");
         };
         let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(errand as i64);
@@ -150,21 +150,24 @@ impl Db {
         Ok(got.then_some(Turn { _connection: Some(connection) }))
     }
 
-    /// A connection out of the pool.
-    async fn detached(&self) -> Result<Connection, DbErr> {
+    /// A connection beside the pool: there is one though all of those are busy.
+    async fn own_connection(&self) -> Result<Connection, DbErr> {
         let pool = &self.connection;
-        match pool.get_database_backend() {
-            DbBackend::Postgres => {
-                let pooled = pool.get_postgres_connection_pool().acquire().await;
-                let mut connection = pooled.map_err(failed)?.detach();
-                // It may be that it is not tested otherwise.
-                connection.ping().await.map_err(failed)?;
-                Ok(Connection::Postgres(connection))
-            }
-            _ => {
-                let pooled = pool.get_sqlite_connection_pool().acquire().await;
-                Ok(Connection::Sqlite(pooled.map_err(failed)?.detach()))
-            }
+        let connecting = async {
+            Ok(match pool.get_database_backend() {
+                DbBackend::Postgres => {
+                    let options = pool.get_postgres_connection_pool().connect_options();
+                    Connection::Postgres(sqlx::PgConnection::connect_with(&options).await?)
+                }
+                _ => {
+                    let options = pool.get_sqlite_connection_pool().connect_options();
+                    Connection::Sqlite(sqlx::SqliteConnection::connect_with(&options).await?)
+                }
+            })
+        };
+        match tokio::time::timeout(limits::DB_ACQUIRE, connecting).await {
+            Ok(connected) => connected.map_err(failed),
+            Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         }
     }
 
@@ -187,7 +190,7 @@ impl Db {
             *slot = Some(line);
             return Ok(stamp);
         }
-        let connection = self.detached().await?;
+        let connection = self.own_connection().await?;
         let mut line = Line { number: Uuid::new_v4(), since: Instant::now(), connection };
         let stamp = line.stamp().await?;
         *slot = Some(line);

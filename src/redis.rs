@@ -64,6 +64,8 @@ pub enum Trouble {
     Away,
     #[error("no answer within {0:?}")]
     Late(Duration),
+    #[error("what is told is not heard")]
+    Deaf,
     #[error("{0}")]
     Failed(#[from] RedisError),
 }
@@ -168,6 +170,16 @@ impl Redis {
     pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<(), Trouble> {
         let publish = cmd("PUBLISH").arg(self.inner.name(channel)).arg(message).to_owned();
         self.ask_patiently(&publish).await
+    }
+
+    /// A new link in place of one that sees no failure: the address may lead to another server by now, and
+    /// the old one go on without anybody else. Where the link has failed the background is at it.
+    pub async fn renew(&self) -> Result<(), Trouble> {
+        if !self.is_there() {
+            return Err(Trouble::Away);
+        }
+        let connected = patiently(self.inner.connect()).await;
+        self.inner.take_up(connected)
     }
 
     /// A connection of its own, on which everything comes that is told from now on. The crate does
@@ -305,7 +317,7 @@ impl Outcome {
                 Some(_) => Outcome::Answered,
                 None => Outcome::Failed,
             },
-            Some(Trouble::Late(_) | Trouble::Away) => Outcome::Late,
+            Some(Trouble::Late(_) | Trouble::Away | Trouble::Deaf) => Outcome::Late,
         }
     }
 }

@@ -950,6 +950,34 @@ both! {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_takes_as_many_bytes_as_it_may() {
+    const MOST: usize = 1 << 20;
+    let settings = ["--cache-ttl-local", "3600", "--sync-cache-ttl", "0", "--cache-memory", "1"];
+    let app = App::start_with(Backend::Sqlite, &settings).await;
+    let ada = app.device_of("ada").await;
+    let trip = ada.trip("Alps").await;
+    let fields = json!({ "tripId": trip, "title": "Hut", "content": "snow ".repeat(2_000) });
+    let memories = (0..20).map(|_| create("Memory", Uuid::new_v4(), fields.clone()).1);
+    ada.push(json!({ "memories": memories.collect::<Vec<_>>() })).await;
+    // Each of these answers has a fifth of what may be kept.
+    for number in 0..20 {
+        let got = ask(&ada, &format!("query Q{number} {{ memories {{ content }} }}")).await;
+        assert_eq!((got.source(), got.status), ("miss", 200));
+        assert!(got.json().to_string().len() > MOST / 6);
+    }
+    let account = ada.account().await;
+    eventually("the others have gone", async || {
+        // Whatever is asked next makes it tidy up.
+        ask(&ada, TRIPS).await;
+        let held = app.cache.held_near(account);
+        let stored: usize = held.iter().map(|held| held.stored).sum();
+        (1..=MOST).contains(&stored)
+    })
+    .await;
+    app.finish().await;
+}
+
 // ── For people ───────────────────────────────────────────────────────────────────────────────
 
 /// `cairn cache inspect` beside a server, with these settings besides the database.

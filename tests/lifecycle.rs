@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cairn::app;
+use cairn::config::limits;
 use cairn::db::{Db, Errand};
 use cairn::files::Files;
 use futures_util::StreamExt;
-use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait};
 use serde_json::json;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -259,7 +260,7 @@ async fn one_instance_cleans_up_a_day_and_another_takes_over_if_it_dies() {
     let expire = async || {
         let session =
             Model { id: Uuid::new_v4(), account_id: Uuid::nil(), created_at: 0, expires_at: 0 };
-        let insert = Sessions::insert(sea_orm::IntoActiveModel::into_active_model(session));
+        let insert = Sessions::insert(session.into_active_model());
         insert.exec_without_returning(one.pool()).await.expect("it is written");
     };
     let left = async || Sessions::find().count(one.pool()).await.expect("they are counted");
@@ -287,6 +288,41 @@ async fn one_instance_cleans_up_a_day_and_another_takes_over_if_it_dies() {
         left().await == 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_cleans_up_without_being_told_to() {
+    use entity::session::{Entity as Sessions, Model};
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let db = Db::connect(&database.url).await.expect("PostgreSQL answers");
+    let session =
+        Model { id: Uuid::new_v4(), account_id: Uuid::nil(), created_at: 0, expires_at: 0 };
+    let insert = Sessions::insert(session.into_active_model());
+    insert.exec_without_returning(db.pool()).await.expect("it is written");
+    let settings = [("DATABASE_URL", database.url.as_str()), ("LISTEN", "127.0.0.1:0")];
+    let process = Process::spawn(&settings);
+    eventually("what has expired is gone", async || {
+        Sessions::find().count(db.pool()).await.expect("they are counted") == 0
+    })
+    .await;
+    process.terminate();
+    assert!(process.ended().await.0.success());
+}
+
+/// Readiness asks for a stamp: however busy requests are, the database is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_instance_does_alone_waits_for_no_request() {
+    for backend in Backend::ALL {
+        let database = TestDatabase::create(backend).await;
+        let db = Db::connect(&database.url).await.expect("a database");
+        let mut busy = Vec::new();
+        for _ in 0..limits::DB_CONNECTIONS {
+            busy.push(db.begin_snapshot().await.expect("a connection"));
+        }
+        db.stamp().await.expect("it answers");
+        let turn = db.try_turn(Errand::CleanUp).await.expect("it answers");
+        assert!(turn.is_some());
+    }
 }
 
 /// Shells allow programs few files; a server with thousands of sockets needs what it may have.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use cairn::auth::{Caller, Signer};
 use cairn::config::limits;
 use cairn::db::Db;
-use sea_orm::{ConnectionTrait, EntityTrait};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 use serde_json::{Value as Json, json};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use crate::support::{
-    App, Backend, Device, Heard, Mode, Process, Redis, Side, Socket, TestDatabase, ask, client,
-    create, delete, eventually, update,
+    App, Backend, Device, Heard, Mode, Process, Proxy, Redis, Side, Socket, Target, TestDatabase,
+    ask, client, create, delete, eventually, update,
 };
 
 /// Defines a story for one instance on each database, where both are the same, and for two instances
@@ -465,6 +465,40 @@ async fn a_socket_takes_subscriptions_with_the_limits_of_a_request_and_nothing_e
     app.finish().await;
 }
 
+/// With each login too many the oldest session ends, and its sockets hear of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_of_too_many_sessions_takes_its_sockets_along() {
+    let app = App::start(Backend::Sqlite).await;
+    let login = async || {
+        let login = "mutation { login(input: { email: \"ada@example.org\", password: \"correct horse\" }) { token } }";
+        let answer = app.ask(None, login, json!({})).await;
+        answer["data"]["login"]["token"].as_str().expect("a token").to_owned()
+    };
+    let account = app.device_of("ada").await.account().await;
+    // Hers and two more, each of a session of its own.
+    let mut oldest = Vec::new();
+    for _ in 0..2 {
+        oldest.push(Socket::connect(&app.url, &login().await).await);
+    }
+    let session = |_| {
+        let [created_at, expires_at] = [9_000_000_000_000; 2];
+        let id = Uuid::new_v4();
+        let session = entity::session::Model { id, account_id: account, created_at, expires_at };
+        session.into_active_model()
+    };
+    let others = entity::session::Entity::insert_many((0..97).map(session));
+    others.exec_without_returning(app.db().pool()).await.expect("they are written");
+    let started = Instant::now();
+    // The first to end has no socket. Found out one after another, these take two looks at all.
+    login().await;
+    for mut socket in oldest {
+        login().await;
+        assert_eq!(socket.closed().await, 4401);
+    }
+    assert!(started.elapsed() < limits::SESSION_CHECK, "they were told, and not found out");
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_has_so_many_sockets() {
     let app = App::start(Backend::Sqlite).await;
@@ -648,6 +682,44 @@ async fn whoever_heard_nothing_for_a_while_is_told_to_look() {
     redis.kill();
     redis.start_again();
     far.poke().await;
+    there.finish().await;
+    here.finish().await;
+}
+
+/// The address leads to another server, and the old one goes on: no connection fails. Redis is there for
+/// pokes alone, so nothing is written that the old one could refuse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failover_that_nobody_notices_all_find_each_other_again() {
+    let [old, new] = [Redis::start(), Redis::start()];
+    let line = Proxy::to(Target::Socket(old.socket())).await;
+    let url = format!("redis://{}", line.address);
+    let settings = ["--redis-url", &url, "--sync-cache-ttl", "0"];
+    let here = App::start_with(Backend::Postgres, &settings).await;
+    listening(&old, 1).await;
+    line.lead(Target::Socket(new.socket()));
+    let there = here.beside(&settings).await;
+    listening(&new, 1).await;
+    let ada = here.device_of("ada").await;
+    let mut near = Socket::of(&here.url, &ada).await;
+    let mut far = Socket::of(&there.url, &ada).await;
+    // Told where nobody else listens.
+    let trip = ada.trip("Alps").await;
+    near.poke().await;
+    far.poke().await;
+    listening(&new, 2).await;
+    for socket in [&mut near, &mut far] {
+        socket.count().await;
+    }
+    rename(&ada, trip, 1).await;
+    for socket in [&mut near, &mut far] {
+        socket.poke().await;
+        socket.count().await;
+    }
+    let by_app = "mutation($id: ID!) { updateTrip(id: $id, input: { name: \"Andes\" }) { id } }";
+    let token = Some(&*ada.token);
+    let answer = ask(&client(), &there.url, token, by_app, json!({ "id": trip })).await;
+    assert!(answer["errors"].is_null(), "{answer}");
+    near.poke().await;
     there.finish().await;
     here.finish().await;
 }

@@ -171,9 +171,10 @@ async fn nested_lists_take_a_few(app: &App, statements: &Statements) {
         counts.push(count);
     }
     assert!(counts[0] > 10, "statements are not heard: {counts:?}");
-    // One more for each portion of scopes.
+    // One more for each portion of scopes; and what a busy database answers later is asked about on
+    // its own. A statement for each row would be a hundred more.
     assert!(
-        counts.iter().all(|count| *count <= counts[0] + 2),
+        counts.iter().all(|count| *count <= 2 * counts[0]),
         "for 1, 64 and 128 trips: {counts:?}"
     );
     assert!(counts[0] <= BESIDES, "{counts:?}");

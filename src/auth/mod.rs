@@ -117,8 +117,11 @@ impl Auth {
                 password_hash: new_hash.unwrap_or(account.password_hash),
                 ..account
             };
-            let token = self.begin_session(&tx, account.id, now).await?;
+            let (token, surplus) = self.begin_session(&tx, account.id, now).await?;
             tx.commit().await?;
+            if surplus > 0 {
+                self.db.announcer().sessions_ended_best_effort(account.id);
+            }
             return Ok((token, account));
         }
         Err(refused())
@@ -139,12 +142,13 @@ impl Auth {
         Ok(tx.execute(&change).await?.rows_affected() == 1)
     }
 
+    /// Gives its token, and how many sessions ended because there would have been too many.
     async fn begin_session<C: ConnectionTrait>(
         &self,
         tx: &C,
         account: Uuid,
         now: Millis,
-    ) -> Result<String, Error> {
+    ) -> Result<(String, usize), Error> {
         use entity::session::{Column, Entity, Model};
         let session = Model {
             id: Uuid::new_v4(),
@@ -162,13 +166,14 @@ impl Auth {
             .into_tuple()
             .all(tx)
             .await?;
-        if !surplus.is_empty() {
+        let ended = surplus.len();
+        if ended > 0 {
             Entity::delete_many().filter(Column::Id.is_in(surplus)).exec(tx).await?;
         }
         let caller = Caller { account, session: session.id };
         let expires_at = session.expires_at;
         session.into_active_model().insert(tx).await?;
-        self.signer.sign(caller, now, expires_at)
+        Ok((self.signer.sign(caller, now, expires_at)?, ended))
     }
 
     /// Makes the session last longer.
@@ -214,7 +219,7 @@ impl Auth {
             }
             let account = Account { updated_at: now, ..account };
             end_sessions(&tx, account.id).await?;
-            let token = self.begin_session(&tx, account.id, now).await?;
+            let (token, _) = self.begin_session(&tx, account.id, now).await?;
             tx.commit().await?;
             self.db.announcer().sessions_ended_best_effort(account.id);
             return Ok((token, account));

@@ -193,7 +193,8 @@ async fn ready(State(context): State<Context>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response();
     }
     let db = &context.services.db;
-    // By a connection of its own, which no request holds. A slow database may yet answer.
+    // By a connection of its own, which is there though requests hold all others. A slow database may yet
+    // answer.
     if db.stamp().await.is_ok() {
         return "ok".into_response();
     }

@@ -36,7 +36,7 @@ pub(super) struct Crier {
 
 /// What the other instances are still to be told. It does not grow without bound: notices become
 /// one.
-struct Pending {
+pub(super) struct Pending {
     notice: Mutex<Notice>,
     more: Notify,
     /// Whether nothing is left.
@@ -56,6 +56,10 @@ impl Crier {
     /// What this instance is called in its notices.
     pub fn id(&self) -> Uuid {
         self.id
+    }
+
+    pub fn pending(&self) -> Arc<Pending> {
+        self.pending.clone()
     }
 
     pub fn run(self, tasks: &mut JoinSet<()>) {
@@ -117,7 +121,7 @@ impl Crier {
 }
 
 impl Pending {
-    fn add(&self, notice: Notice) {
+    pub fn add(&self, notice: Notice) {
         self.change(|pending| pending.add(notice));
         self.all_told.send_replace(false);
         self.more.notify_one();

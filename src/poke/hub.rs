@@ -85,11 +85,10 @@ impl Hub {
                 person.marks.send_replace(at);
             }
         }
-        if !notice.sessions.is_empty() {
-            people.doubtful.extend(&notice.sessions);
-            self.doubts.notify_one();
-        }
         drop(people);
+        if !notice.sessions.is_empty() {
+            self.doubt(&notice.sessions);
+        }
         if notice.everyone {
             tokio::spawn(self.clone().poke_everyone(at));
         }
@@ -107,6 +106,12 @@ impl Hub {
                 person.marks.send_replace(at);
             }
         }
+    }
+
+    /// Puts the sessions of these accounts in doubt.
+    pub(super) fn doubt(&self, accounts: &BTreeSet<Uuid>) {
+        self.people().doubtful.extend(accounts);
+        self.doubts.notify_one();
     }
 
     /// Accounts whose sessions are in doubt; from now on they are not.

@@ -53,8 +53,7 @@ impl Pokes {
     pub fn new(db: &Db, news: News, auth: Auth, redis: Option<Redis>) -> Pokes {
         let hub = Arc::new(Hub::default());
         let crier = crier::Crier::new(db.clone(), news, hub.clone(), redis.clone());
-        let relay =
-            redis.map(|redis| relay::Relay::new(db.clone(), hub.clone(), redis, crier.id()));
+        let relay = redis.map(|redis| relay::Relay::new(db.clone(), hub.clone(), redis, &crier));
         let sessions = sessions::Watch::new(auth, hub.clone());
         Pokes { hub, announcer: db.announcer().clone(), crier, relay, sessions }
     }

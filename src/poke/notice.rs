@@ -34,6 +34,11 @@ impl Notice {
         Notice { everyone: true, at, ..Notice::default() }
     }
 
+    /// Tells nothing to anyone but whoever told it: that they are heard.
+    pub fn beat(from: Uuid) -> Notice {
+        Notice { from, ..Notice::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty() && !self.everyone && self.sessions.is_empty()
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::hub::Hub;
@@ -33,6 +33,10 @@ impl Watch {
             };
             if let Err(error) = self.look(some.as_ref()).await {
                 tracing::warn!(error = error.message, "sessions could not be looked at");
+                if let Some(accounts) = some {
+                    sleep(limits::SESSION_RETRY).await;
+                    self.hub.doubt(&accounts);
+                }
             }
         }
     }

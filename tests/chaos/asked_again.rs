@@ -10,6 +10,11 @@ use crate::support::Rows;
 const LISTS: &str = "{ trips { id syncVersion } memories { id syncVersion }
     tags { id syncVersion } bucketListItems { id syncVersion } }";
 
+/// The same by its sync, of a device that has nothing.
+const SYNC: &str = "{ sync(lastSyncedAt: \"0001-01-01T00:00:00.000Z\") {
+    trips { id syncVersion } memories { id syncVersion }
+    tags { id syncVersion } bucketListItems { id syncVersion } } }";
+
 /// How often it asks the same.
 const TIMES: usize = 3;
 
@@ -29,15 +34,18 @@ impl Client {
         }
     }
 
-    /// Asks for its lists several times, each time twice at once.
+    /// Asks for its lists several times, each time twice at once, as lists or by the older sync.
     pub(super) async fn list_again(&mut self) {
+        let query = [LISTS, SYNC][self.dice.below(2)];
         for _ in 0..TIMES {
             let expected = self.ledger().expected(self.account);
             let rolls = [self.luck.roll(), self.luck.roll()];
             let nothing = json!({});
-            let asked = rolls.map(|roll| self.door.ask(roll, &self.token, LISTS, &nothing));
+            let asked = rolls.map(|roll| self.door.ask(roll, &self.token, query, &nothing));
             for answer in join_all(asked).await.into_iter().flatten() {
-                let (kinds, rows) = rows_in(&answer["data"]);
+                let data = &answer["data"];
+                let (kinds, rows) = rows_in(data.get("sync").unwrap_or(data));
+                assert!(!kinds.is_empty(), "{answer}");
                 let is_asked = |kind: &str| kinds.contains(&kind);
                 let verified = self.ledger().verify_rows(&expected, is_asked, &rows);
                 if let Err(problem) = verified {
