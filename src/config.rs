@@ -446,6 +446,8 @@ pub mod limits {
 
     /// Connections to the database.
     pub const DB_CONNECTIONS: u32 = 16;
+    /// KiB of pages that each connection to SQLite keeps for itself.
+    pub const SQLITE_CACHE: i32 = 256;
     /// Waiting for a connection.
     pub const DB_ACQUIRE: Duration = Duration::from_secs(8);
     /// How long a connection may have been idle to be used without asking whether it is still there.

@@ -52,6 +52,10 @@ impl Db {
                     // A commit survives a power cut, not only a crash of the process.
                     .pragma("synchronous", "FULL")
                     .pragma("foreign_keys", "ON")
+                    // In KiB, for each connection: the system keeps the file's pages, too, for all of them
+                    // together. What a transaction writes is kept to its end whatever this says.
+                    .pragma("cache_size", (-limits::SQLITE_CACHE).to_string())
+                    .pragma("cache_spill", "OFF")
                     .busy_timeout(limits::DB_LOCK)
                     .statement_cache_capacity(512)
             });
