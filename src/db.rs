@@ -171,14 +171,13 @@ impl Db {
         };
         match tokio::time::timeout(limits::DB_ACQUIRE, connecting).await {
             Ok(connected) => connected.map_err(failed),
-            Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+            Err(_) => Err(late()),
         }
     }
 
     /// The state as of now, for less than reading a table takes. It fails if the database does not answer
     /// soon.
     pub async fn stamp(&self) -> Result<Stamp, DbErr> {
-        let late = || DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
         let stamp = tokio::time::timeout(limits::STAMP, self.stamp_patiently());
         stamp.await.unwrap_or_else(|_| Err(late()))
     }
@@ -277,6 +276,10 @@ pub enum Errand {
 #[derive(Debug)]
 pub struct Turn {
     _connection: Option<sqlx::PgConnection>,
+}
+
+fn late() -> DbErr {
+    DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)
 }
 
 fn failed(error: sqlx::Error) -> DbErr {

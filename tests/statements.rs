@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tracing::span::{Attributes, Id};
@@ -63,6 +64,8 @@ fn counted_with(backend: Backend, arguments: &[&str], story: impl AsyncFnOnce(&A
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let app = App::start_with(backend, arguments).await;
+        // What a server does at its start, in the background, is no story's: the clean-up, the relay.
+        while statements.of(tokio::time::sleep(Duration::from_millis(500))).await.0 > 0 {}
         story(&app, &statements).await;
         app.finish().await;
     });
@@ -171,10 +174,9 @@ async fn nested_lists_take_a_few(app: &App, statements: &Statements) {
         counts.push(count);
     }
     assert!(counts[0] > 10, "statements are not heard: {counts:?}");
-    // One more for each portion of scopes; and what a busy database answers later is asked about on
-    // its own. A statement for each row would be a hundred more.
+    // One more for each portion of scopes.
     assert!(
-        counts.iter().all(|count| *count <= 2 * counts[0]),
+        counts.iter().all(|count| *count <= counts[0] + 2),
         "for 1, 64 and 128 trips: {counts:?}"
     );
     assert!(counts[0] <= BESIDES, "{counts:?}");
@@ -299,15 +301,13 @@ async fn hits_take_one_at_most(app: &App, statements: &Statements) -> usize {
     let trip = phone.trip("Alps").await;
     let query = "{ trips { id } }";
     phone.ask(query, json!({})).await;
-    let (mut without, mut more) = (0, 0);
+    let mut without = 0;
     for _ in 0..100 {
         let (count, answer) = statements.of(phone.ask(query, json!({}))).await;
         assert_eq!(answer["data"]["trips"][0]["id"], json!(trip));
+        assert!(count <= 1, "a hit took {count} statements");
         without += usize::from(count == 0);
-        more += usize::from(count > 1);
     }
-    // What happens in the background is counted, too: a relay that begins to listen asks for the time.
-    assert!(more <= 2, "{more} hits of a hundred took more than one statement");
     without
 }
 
