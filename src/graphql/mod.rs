@@ -47,7 +47,7 @@ use types::{
 };
 
 pub use cacheable::{Cacheable, cacheable};
-pub use poke::{Marks, Subscription};
+pub use poke::Subscription;
 
 pub type Api = Schema<Query, Mutation, Subscription>;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use entity::Millis;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::notice::Notice;
@@ -20,55 +20,113 @@ pub struct Hub {
 
 #[derive(Default)]
 struct People {
-    accounts: HashMap<Uuid, Person>,
-    /// Numbers the sockets.
-    next: u64,
+    /// The sockets of each account.
+    accounts: HashMap<Uuid, Vec<Arc<Bell>>>,
     /// The latest time that was told: none that is told later lies before it.
     latest: Millis,
     /// Accounts whose sessions are in doubt.
     doubtful: BTreeSet<Uuid>,
 }
 
-struct Person {
-    /// The time of the latest poke. Whoever was not quick enough for the one before finds the
-    /// latest one: pokes do not queue up.
-    marks: watch::Sender<Millis>,
-    sockets: HashMap<u64, Socket>,
+/// What the hub tells a socket by. There are many, and mostly idle: a watch channel takes several times
+/// the memory.
+struct Bell {
+    session: Uuid,
+    told: Mutex<Told>,
+    changed: Notify,
 }
 
-struct Socket {
-    session: Uuid,
-    end: oneshot::Sender<()>,
+/// Whoever was not quick enough for the poke before finds the latest one: they do not queue up.
+struct Told {
+    /// How often it was poked.
+    pokes: u64,
+    /// The time of the latest poke.
+    at: Millis,
+    /// The session has ended.
+    ended: bool,
+}
+
+impl Bell {
+    fn ring(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told());
+        self.changed.notify_waiters();
+    }
+
+    fn poke(&self, at: Millis) {
+        self.ring(|told| (told.pokes, told.at) = (told.pokes + 1, at));
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // Nothing that holds it can panic half-way.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_until(&self, enough: impl Fn(&Told) -> bool) {
+        loop {
+            // First this, then the question: it hears of all that comes from here on.
+            let changed = self.changed.notified();
+            if enough(&self.told()) {
+                return;
+            }
+            changed.await;
+        }
+    }
 }
 
 /// A socket's place in the hub. Dropping it gives the place up.
 pub struct Seat {
     hub: Arc<Hub>,
     account: Uuid,
-    number: u64,
-    /// Changes with each poke.
-    pub marks: watch::Receiver<Millis>,
-    /// Comes when the session has ended.
-    pub ended: oneshot::Receiver<()>,
+    bell: Arc<Bell>,
+}
+
+impl Seat {
+    /// The pokes that come from now on.
+    pub fn marks(&self) -> Marks {
+        Marks { seen: self.bell.told().pokes, bell: self.bell.clone() }
+    }
+
+    /// Waits until the session has ended.
+    pub async fn ended(&self) {
+        self.bell.wait_until(|told| told.ended).await;
+    }
+}
+
+/// What one subscription has seen of the pokes of its socket.
+#[derive(Clone)]
+pub struct Marks {
+    bell: Arc<Bell>,
+    seen: u64,
+}
+
+impl Marks {
+    /// Waits until there is one that was not taken. Nothing is lost if this is dropped.
+    pub async fn wait(&self) {
+        self.bell.wait_until(|told| told.pokes != self.seen).await;
+    }
+
+    /// All that came until now, as one: the time of the latest.
+    pub fn take(&mut self) -> Millis {
+        let told = self.bell.told();
+        self.seen = told.pokes;
+        told.at
+    }
 }
 
 impl Hub {
     /// A place for a socket of this caller. None: they have enough.
     pub fn seat(self: &Arc<Hub>, caller: Caller) -> Option<Seat> {
         let mut people = self.people();
-        people.next += 1;
-        let (number, latest) = (people.next, people.latest);
-        let person = people.accounts.entry(caller.account).or_insert_with(|| Person {
-            marks: watch::Sender::new(latest),
-            sockets: HashMap::new(),
-        });
-        if person.sockets.len() >= limits::SOCKETS_PER_ACCOUNT {
+        let told = Told { pokes: 0, at: people.latest, ended: false };
+        // Most have one.
+        let bells = people.accounts.entry(caller.account).or_insert_with(|| Vec::with_capacity(1));
+        if bells.len() >= limits::SOCKETS_PER_ACCOUNT {
             return None;
         }
-        let (end, ended) = oneshot::channel();
-        person.sockets.insert(number, Socket { session: caller.session, end });
-        let marks = person.marks.subscribe();
-        Some(Seat { hub: self.clone(), account: caller.account, number, marks, ended })
+        let bell = Bell { session: caller.session, told: Mutex::new(told), changed: Notify::new() };
+        let bell = Arc::new(bell);
+        bells.push(bell.clone());
+        Some(Seat { hub: self.clone(), account: caller.account, bell })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -81,9 +139,7 @@ impl Hub {
         let at = people.latest.max(notice.at);
         people.latest = at;
         for account in &notice.accounts {
-            if let Some(person) = people.accounts.get(account) {
-                person.marks.send_replace(at);
-            }
+            people.accounts.get(account).into_iter().flatten().for_each(|bell| bell.poke(at));
         }
         drop(people);
         if !notice.sessions.is_empty() {
@@ -102,9 +158,8 @@ impl Hub {
                 tokio::time::sleep(limits::POKE_PAUSE).await;
             }
             let people = self.people();
-            for person in portion.iter().filter_map(|account| people.accounts.get(account)) {
-                person.marks.send_replace(at);
-            }
+            let bells = portion.iter().filter_map(|account| people.accounts.get(account)).flatten();
+            bells.for_each(|bell| bell.poke(at));
         }
     }
 
@@ -126,7 +181,7 @@ impl Hub {
             .accounts
             .iter()
             .filter(|(account, _)| of.is_none_or(|some| some.contains(account)))
-            .flat_map(|(_, person)| person.sockets.values().map(|socket| socket.session))
+            .flat_map(|(_, bells)| bells.iter().map(|bell| bell.session))
             .collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -135,13 +190,10 @@ impl Hub {
 
     /// Ends the sockets of these sessions.
     pub(super) fn end(&self, sessions: &BTreeSet<Uuid>) {
-        let mut people = self.people();
-        for person in people.accounts.values_mut() {
-            let ending = person.sockets.extract_if(|_, s| sessions.contains(&s.session));
-            for (_, socket) in ending {
-                // An error: it has ended already.
-                let _ = socket.end.send(());
-            }
+        let people = self.people();
+        let bells = people.accounts.values().flatten();
+        for bell in bells.filter(|bell| sessions.contains(&bell.session)) {
+            bell.ring(|told| told.ended = true);
         }
     }
 
@@ -154,9 +206,9 @@ impl Hub {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut people = self.hub.people();
-        if let Some(person) = people.accounts.get_mut(&self.account) {
-            person.sockets.remove(&self.number);
-            if person.sockets.is_empty() {
+        if let Some(bells) = people.accounts.get_mut(&self.account) {
+            bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
+            if bells.is_empty() {
                 people.accounts.remove(&self.account);
             }
         }
@@ -165,6 +217,10 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn caller(account: u128, session: u128) -> Caller {
@@ -178,14 +234,30 @@ mod tests {
     #[test]
     fn those_are_poked_whom_it_concerns_and_times_never_fall() {
         let hub = Arc::new(Hub::default());
-        let mut ada = hub.seat(caller(1, 1)).expect("a place");
+        let ada = hub.seat(caller(1, 1)).expect("a place");
         let bob = hub.seat(caller(2, 2)).expect("a place");
+        let [mut adas, bobs] = [ada.marks(), bob.marks()];
         hub.deliver(&about(1, 50));
         hub.deliver(&about(1, 40));
-        assert!(ada.marks.has_changed().expect("the hub is there"));
-        assert_eq!(*ada.marks.borrow_and_update(), 50);
-        assert!(!ada.marks.has_changed().expect("the hub is there"));
-        assert!(!bob.marks.has_changed().expect("the hub is there"));
+        assert!(adas.wait().now_or_never().is_some());
+        assert_eq!(adas.take(), 50);
+        assert!(adas.wait().now_or_never().is_none());
+        hub.deliver(&about(1, 50));
+        assert!(adas.wait().now_or_never().is_some(), "also of the same time");
+        assert!(bobs.wait().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken() {
+        let hub = Arc::new(Hub::default());
+        let seat = hub.seat(caller(1, 1)).expect("a place");
+        let [marks, other] = [seat.marks(), seat.marks()];
+        let waiting = tokio::spawn(async move { futures_util::join!(marks.wait(), other.wait()) });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        hub.deliver(&about(1, 1));
+        let woken = tokio::time::timeout(Duration::from_secs(10), waiting);
+        woken.await.expect("both were woken").expect("no panic");
     }
 
     #[test]
@@ -205,13 +277,13 @@ mod tests {
     #[test]
     fn sockets_end_with_their_session_alone() {
         let hub = Arc::new(Hub::default());
-        let mut one = hub.seat(caller(1, 1)).expect("a place");
-        let mut other = hub.seat(caller(1, 2)).expect("a place");
+        let one = hub.seat(caller(1, 1)).expect("a place");
+        let other = hub.seat(caller(1, 2)).expect("a place");
         assert_eq!(hub.sessions(None), [Uuid::from_u128(1), Uuid::from_u128(2)]);
         assert!(hub.sessions(Some(&[Uuid::from_u128(9)].into())).is_empty());
         hub.end(&[Uuid::from_u128(1)].into());
-        assert_eq!(one.ended.try_recv(), Ok(()));
-        assert!(other.ended.try_recv().is_err());
+        assert!(one.ended().now_or_never().is_some());
+        assert!(other.ended().now_or_never().is_none());
         drop(one);
         assert_eq!(hub.sessions(None), [Uuid::from_u128(2)]);
     }

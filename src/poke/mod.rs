@@ -23,7 +23,7 @@ use crate::db::Db;
 use crate::redis::Redis;
 
 pub use announcer::{Announcer, Commit, News};
-pub use hub::{Hub, Seat};
+pub use hub::{Hub, Marks, Seat};
 
 /// What this instance does for pokes, ready to run.
 pub struct Pokes {

@@ -32,7 +32,7 @@ use crate::admission::Requester;
 use crate::auth::Caller;
 use crate::config::limits;
 use crate::error::{Code, Error};
-use crate::graphql::{Marks, Services};
+use crate::graphql::Services;
 use crate::poke::{Hub, Seat};
 
 /// What the sockets of this instance share.
@@ -135,20 +135,23 @@ enum End {
     Slow,
 }
 
-async fn serve(context: Context, socket: WebSocket) {
+/// No `async fn`, which would take room for the socket twice: as it comes, and as it is used.
+fn serve(context: Context, socket: WebSocket) -> impl Future<Output = ()> {
     let started = Instant::now();
     let mut line = Line { socket, heard: started };
-    // What is over soon does not take room for as long as the socket is there.
-    let (user, end) = match Box::pin(greet(&context, &mut line)).await {
-        Ok(Greeted { caller, seat, until }) => {
-            (Some(caller.account), talk(&context, &mut line, caller, seat, until).await)
-        }
-        Err(end) => (None, end),
-    };
-    let seconds = started.elapsed().as_secs();
-    let user = user.map(tracing::field::display);
-    tracing::info!(user, seconds, ?end, "socket ended");
-    Box::pin(line.close(end)).await;
+    async move {
+        // What is over soon does not take room for as long as the socket is there.
+        let (user, end) = match Box::pin(greet(&context, &mut line)).await {
+            Ok(greeted) => {
+                (Some(greeted.caller.account), talk(&context, &mut line, &greeted).await)
+            }
+            Err(end) => (None, end),
+        };
+        let seconds = started.elapsed().as_secs();
+        let user = user.map(tracing::field::display);
+        tracing::info!(user, seconds, ?end, "socket ended");
+        Box::pin(line.close(end)).await;
+    }
 }
 
 /// Who a socket is of.
@@ -200,15 +203,10 @@ async fn greet(context: &Context, line: &mut Line) -> Result<Greeted, End> {
 }
 
 /// Answers what comes, until it ends.
-async fn talk(
-    context: &Context,
-    line: &mut Line,
-    caller: Caller,
-    mut seat: Seat,
-    until: Instant,
-) -> End {
+async fn talk(context: &Context, line: &mut Line, greeted: &Greeted) -> End {
     let Sockets { ping, leaving, .. } = &context.sockets;
-    let mut until = (until, Close::UNAUTHORIZED);
+    let Greeted { seat, until, .. } = greeted;
+    let mut until = (*until, Close::UNAUTHORIZED);
     let mut is_leaving = false;
     let mut pings = interval_at(Instant::now() + *ping, *ping);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -217,7 +215,7 @@ async fn talk(
         let done = tokio::select! {
             text = line.read() => match text {
                 Ok(text) => {
-                    Box::pin(hear(context, line, caller, &seat, &mut running, &text)).await
+                    Box::pin(hear(context, line, greeted, &mut running, &text)).await
                 }
                 Err(end) => Err(end),
             },
@@ -239,8 +237,7 @@ async fn talk(
                 until = if going.0 < until.0 { going } else { until };
                 Ok(())
             }
-            // An error: the hub has let go of it, which it does only with this.
-            _ = &mut seat.ended => Err(End::Closed(Close::UNAUTHORIZED)),
+            () = seat.ended() => Err(End::Closed(Close::UNAUTHORIZED)),
             () = sleep_until(until.0) => Err(End::Closed(until.1)),
         };
         if let Err(end) = done {
@@ -253,8 +250,7 @@ async fn talk(
 async fn hear(
     context: &Context,
     line: &mut Line,
-    caller: Caller,
-    seat: &Seat,
+    Greeted { caller, seat, .. }: &Greeted,
     running: &mut Subscriptions,
     text: &str,
 ) -> Result<(), End> {
@@ -272,7 +268,7 @@ async fn hear(
         Incoming::Subscribe { id, mut request } => {
             match check(context, &mut request, running.len()) {
                 Ok(()) => {
-                    let request = request.data(Some(caller)).data(Marks(seat.marks.clone()));
+                    let request = request.data(Some(*caller)).data(seat.marks());
                     running.add(&id, context.api.execute_stream(request));
                     Ok(())
                 }
