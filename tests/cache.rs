@@ -70,10 +70,9 @@ async fn anew(device: &Device<'_>, query: &str, variables: Json) -> Json {
 
 /// Without what may lie further back: times, and what hangs on them.
 fn without_times(mut answer: Json) -> Json {
-    for name in ["enhancedSync", "sync"] {
-        if let Some(page) = answer["data"][name].as_object_mut() {
-            page.remove("serverTimestamp");
-        }
+    let pages = answer["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut());
+    for page in pages.filter_map(Json::as_object_mut) {
+        page.remove("serverTimestamp");
     }
     answer
 }
@@ -125,6 +124,39 @@ async fn the_same_question_gets_the_same_bytes_until_something_moves() {
         let moved = ask(&ada, &pull).await;
         assert_eq!(moved.source(), "miss");
         assert_eq!(moved.json()["data"]["enhancedSync"]["memories"][0]["title"], "Hut");
+        app.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_writes_leaves_the_answers_of_those_who_do_not_see_it() {
+    for (backend, variant, hit) in [
+        (Backend::Sqlite, Variant::Memory, "hit-memory"),
+        (Backend::Postgres, Variant::Redis, "hit-redis"),
+        (Backend::Postgres, Variant::Both, "hit-memory"),
+    ] {
+        let app = start(variant, backend).await;
+        let [ada, grace] = [app.device_of("ada").await, app.device_of("grace").await];
+        ada.trip("Alps").await;
+        let pull = pull_query();
+        eventually("it is kept", async || ask(&ada, &pull).await.source() == hit).await;
+        let kept = ask(&ada, &pull).await;
+        // Grace writes, and shares with a third; nothing of it is Ada's.
+        let hers = grace.trip("Andes").await;
+        grace.memory(hers, "Hut").await;
+        let third = app.device_of("third").await;
+        grace.share(hers, &third, "EDITOR").await;
+        third.memory(hers, "Bivouac").await;
+        let again = ask(&ada, &pull).await;
+        assert_eq!((again.source(), &again.body), (hit, &kept.body), "{variant:?}");
+        // What she sees is another matter.
+        grace.share(hers, &ada, "VIEWER").await;
+        let shared = ask(&ada, &pull).await;
+        assert_eq!(shared.source(), "miss");
+        assert_eq!(
+            shared.json()["data"]["enhancedSync"]["trips"].as_array().map(Vec::len),
+            Some(2)
+        );
         app.finish().await;
     }
 }
@@ -354,8 +386,9 @@ async fn a_file_that_comes_is_shown_wherever_it_is_named() {
 
 // ── Truth ────────────────────────────────────────────────────────────────────────────────────
 
-/// Everything that may be kept.
-fn questions(trip: Uuid) -> Vec<(String, Json)> {
+/// Everything that may be kept, asked about what two people work on. `since` are cursors of one of them:
+/// of a whole pull, and of one of some kinds.
+fn questions(world: &World<'_>, since: &[String; 2]) -> Vec<(String, Json)> {
     let row =
         "id syncVersion syncStatus isDirty needsSync updatedAt lastSyncAttempt syncErrorMessage";
     let tag = "id name displayName categoryId syncVersion updatedAt usageCount normalizedName \
@@ -364,35 +397,49 @@ fn questions(trip: Uuid) -> Vec<(String, Json)> {
         "{row} title content tagIds userId location {{ latitude name }} tags {{ {tag} }} \
          gpxTrack {{ {row} name }} mediaItems {{ {row} filename downloadUrl }}"
     );
+    let segments = "id segmentType distance points { latitude speed }";
+    let track = format!("{row} name memoryId totalDistance segments {{ {segments} }}");
     let conflicts = "conflicts { id entityId conflictType currentVersion localVersion remoteVersion \
                      localData remoteData baseData conflictedFields status operation \
                      resolution { strategy } }";
     let lists = format!(
-        "trips {{ {row} name role routePoints {{ id latitude }} memories {{ {memory} }} }}
+        "trips {{ {row} name role coverImageUrl routePoints {{ id latitude }} memories {{ {memory} }}
+                  gpxTracks {{ {track} }} trackSegments {{ {segments} }} }}
          memories {{ {memory} }} tags {{ {row} {tag} }}
          tagCategories {{ {row} name tags {{ {row} name }} }}
          bucketListItems {{ {row} name memories {{ id title }} }}"
     );
-    let deleted = "deleted { trips memories tags tagCategories bucketListItems }";
+    let kinds = "trips memories tags tagCategories bucketListItems mediaItems gpxTracks";
+    let deleted = format!("deleted {{ {kinds} }}");
+    let page = format!(
+        "{lists} mediaItems {{ {row} memoryId filename downloadUrl }} gpxTracks {{ {track} }} {deleted}"
+    );
+    let enhanced = format!("{page} {conflicts} totalCount hasMore nextCursor serverTimestamp");
+    let some = "entityTypes: [Memory, Tag, MediaItem, GPXTrack], syncPriority: NORMAL";
     vec![
         (format!("{{ {lists} }}"), json!({})),
         (
             format!(
-                "{{ enhancedSync {{ {lists} {deleted} {conflicts} totalCount hasMore nextCursor serverTimestamp }} }}"
+                "query($whole: String, $part: String) {{ enhancedSync {{ {enhanced} }}
+                    since: enhancedSync(cursor: $whole) {{ {enhanced} }}
+                    part: enhancedSync(cursor: $part, {some}) {{ {enhanced} }}
+                    small: enhancedSync(batchSize: 2) {{ {enhanced} }} }}"
+            ),
+            json!({ "whole": since[0], "part": since[1] }),
+        ),
+        (
+            format!(
+                "{{ sync(lastSyncedAt: \"0001-01-01T00:00:00Z\") {{ {page} serverTimestamp }} }}"
             ),
             json!({}),
         ),
         (
             format!(
-                "{{ sync(lastSyncedAt: \"0001-01-01T00:00:00Z\") {{ {lists} {deleted} serverTimestamp }} }}"
+                "query($t: ID!, $m: String!, $g: ID!) {{ trip(id: $t) {{ {row} role }} memory(id: $m) {{ {memory} }}
+                    memories(tripId: $t) {{ {memory} }} routePoints(tripId: $t) {{ id latitude }}
+                    gpxTracksByTrip(tripId: $t) {{ {track} }} gpxTrack(id: $g) {{ {track} }} }}"
             ),
-            json!({}),
-        ),
-        (
-            format!(
-                "query($t: ID!) {{ trip(id: $t) {{ {row} role }} memories(tripId: $t) {{ {memory} }} routePoints(tripId: $t) {{ id latitude }} }}"
-            ),
-            json!({ "t": trip }),
+            json!({ "t": world.trips[0], "m": world.memory, "g": world.track }),
         ),
         ("{ searchMemories(query: \"x\") { id title tags { name } } }".into(), json!({})),
     ]
@@ -427,6 +474,14 @@ enum Deed {
     },
     Point,
     Item,
+    /// Another picture.
+    Media {
+        whose: bool,
+    },
+    /// Another name, or another track.
+    Track {
+        gone: bool,
+    },
     Resolve,
     Undo,
 }
@@ -445,6 +500,8 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         (0u8..4).prop_map(|role| Deed::Role { role }),
         Just(Deed::Point),
         Just(Deed::Item),
+        some::<bool>().prop_map(|whose| Deed::Media { whose }),
+        some::<bool>().prop_map(|gone| Deed::Track { gone }),
         Just(Deed::Resolve),
         Just(Deed::Undo),
     ];
@@ -459,8 +516,34 @@ struct World<'a> {
     tags: [Uuid; 2],
     category: Uuid,
     item: Uuid,
+    track: Uuid,
+    /// Cursors of both people, from the beginning.
+    since: [[String; 2]; 2],
     versions: BTreeMap<Uuid, i64>,
     number: u32,
+}
+
+/// A picture in a memory. Whoever may only read has none to give.
+async fn media(device: &Device<'_>, memory: Uuid) {
+    let id = Uuid::new_v4();
+    let fields = json!({ "memoryId": memory, "objectName": format!("{id}.jpg"),
+                         "mimeType": "image/jpeg", "fileSize": 1 });
+    device.push_one(create("MediaItem", id, fields)).await;
+}
+
+async fn track(device: &Device<'_>, trip: Uuid, memory: Uuid) -> Uuid {
+    let id = Uuid::new_v4();
+    let fields = json!({ "tripId": trip, "memoryId": memory, "name": "way" });
+    device.push_one(create("GPXTrack", id, fields)).await;
+    id
+}
+
+/// Where a whole pull ends, and where one of some kinds does.
+async fn cursors(device: &Device<'_>) -> [String; 2] {
+    let both = "{ whole: enhancedSync { nextCursor }
+        part: enhancedSync(entityTypes: [Memory, Tag, MediaItem, GPXTrack], syncPriority: NORMAL) { nextCursor } }";
+    let data = device.ask(both, json!({})).await["data"].clone();
+    ["whole", "part"].map(|name| data[name]["nextCursor"].as_str().expect("a cursor").to_owned())
 }
 
 impl<'a> World<'a> {
@@ -473,8 +556,11 @@ impl<'a> World<'a> {
         let (category, item) = (Uuid::new_v4(), Uuid::new_v4());
         ada.push_one(create("TagCategory", category, json!({ "name": "drawer" }))).await;
         ada.push_one(create("BucketListItem", item, json!({ "name": "fly" }))).await;
+        let track = track(ada, trips[0], memory).await;
+        media(ada, memory).await;
+        let since = [cursors(&people[0]).await, cursors(&people[1]).await];
         let versions = BTreeMap::new();
-        World { people, trips, memory, tags, category, item, versions, number: 0 }
+        World { people, trips, memory, tags, category, item, track, since, versions, number: 0 }
     }
 
     /// Pushes an update on the version that it knows, and learns the next; whatever the verdict is.
@@ -559,6 +645,16 @@ impl<'a> World<'a> {
                     completeBucketListItem(memoryId: $m, id: $i) { id } }";
                 self.people[0].ask(done, json!({ "m": self.memory, "i": self.item })).await;
             }
+            Deed::Media { whose } => media(&self.people[usize::from(whose)], self.memory).await,
+            Deed::Track { gone: false } => {
+                let fields = json!({ "name": format!("way {n}") });
+                self.edit(0, "GPXTrack", self.track, false, fields).await;
+            }
+            Deed::Track { gone: true } => {
+                let version = self.versions.get(&self.track).copied().unwrap_or(1);
+                self.people[0].push_one(delete("GPXTrack", self.track, version)).await;
+                self.track = track(&self.people[0], self.trips[0], self.memory).await;
+            }
             Deed::Resolve => {
                 let resolve = "mutation($id: ID!) {
                     resolveConflict(conflictId: $id, strategy: LAST_WRITE_WINS) { conflictId } }";
@@ -582,8 +678,8 @@ impl<'a> World<'a> {
 
     /// Every answer is what the database says now, whoever asks, and however often.
     async fn check(&self) -> Result<(), TestCaseError> {
-        for person in &self.people {
-            for (query, variables) in questions(self.trips[0]) {
+        for (person, since) in self.people.iter().zip(&self.since) {
+            for (query, variables) in questions(self, since) {
                 let truth = without_times(anew(person, &query, variables.clone()).await);
                 prop_assert!(truth["errors"].is_null(), "{}", truth);
                 for _ in 0..2 {

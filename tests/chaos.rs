@@ -368,6 +368,8 @@ async fn storm(shared: Shared, seconds: u64) {
     println!("requests that came to nothing: {:?}", door.counts);
     run.tell(format!("answers: {}", door.sources()));
     door.sources().were_all_met();
+    let torn = door.counts.torn.load(Ordering::Relaxed);
+    assert!(torn > 0, "nothing died in the midst of a request");
     run.settle(clients).await;
 }
 

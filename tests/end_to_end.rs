@@ -7,7 +7,9 @@ use std::process::Command;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::support::{Backend, PUSH, Process, TestDatabase, ask, client, create, pull_query};
+use crate::support::{
+    Backend, PUSH, Process, TestDatabase, Variant, ask, client, create, pull_query,
+};
 
 /// A `cairn serve` of its own.
 struct Server {
@@ -18,7 +20,9 @@ struct Server {
 impl Server {
     /// Starts it in a folder, and waits until it says where it listens.
     async fn start(folder: &Path, database: Option<&str>) -> Server {
-        let settings: Vec<_> = database.map(|url| ("DATABASE_URL", url)).into_iter().collect();
+        let backend = if database.is_some() { Backend::Postgres } else { Backend::Sqlite };
+        let mut settings = Variant::of_this_test_on(backend).settings();
+        settings.extend(database.map(|url| ("DATABASE_URL", url)));
         let (process, url) = Process::serve_in(folder, &settings).await;
         Server { process, url }
     }

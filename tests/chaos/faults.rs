@@ -23,6 +23,9 @@ enum What {
     KillPostgres,
 }
 
+/// Connections of an instance, PostgreSQL's twice: most depends on them.
+const LINES: usize = 4;
+
 /// Which things go wrong: those of one kind come one after the other, those of different kinds at the
 /// same time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,12 +34,24 @@ pub enum Lane {
     Servers,
 }
 
-/// A plan without an end: each kind of fault once, in any order, then again in another.
+impl Lane {
+    /// How many kinds of fault it has.
+    fn kinds(self) -> usize {
+        match self {
+            Lane::Instances => 10,
+            Lane::Servers => 3,
+        }
+    }
+}
+
+/// A plan without an end: each kind of fault once, in any order, then again in another. What happens to a
+/// connection happens to another one each time, so that in four rounds everything has happened to each.
 pub struct Plan {
     lane: Lane,
     dice: Dice,
     nodes: usize,
     left: Vec<usize>,
+    round: usize,
 }
 
 impl Plan {
@@ -46,16 +61,15 @@ impl Plan {
             Lane::Instances => seed ^ 0x1157_a2ce,
             Lane::Servers => seed ^ 0x5e7e_7e75,
         };
-        Plan { lane, dice: Dice(seed), nodes, left: Vec::new() }
+        let mut dice = Dice(seed);
+        let round = dice.below(LINES);
+        Plan { lane, dice, nodes, left: Vec::new(), round }
     }
 
     fn what(&mut self) -> What {
-        let kinds = match self.lane {
-            Lane::Instances => 10,
-            Lane::Servers => 3,
-        };
         if self.left.is_empty() {
-            self.left = (0..kinds).collect();
+            self.left = (0..self.lane.kinds()).collect();
+            self.round += 1;
         }
         let kind = self.left.swap_remove(self.dice.below(self.left.len()));
         let dice = &mut self.dice;
@@ -69,7 +83,8 @@ impl Plan {
         }
         let instance = dice.below(3);
         let redis = Line::Redis(dice.below(self.nodes));
-        let line = [Line::Postgres, Line::Postgres, redis, Line::Clients][dice.below(4)];
+        let lines: [Line; LINES] = [Line::Postgres, redis, Line::Postgres, Line::Clients];
+        let line = lines[(kind + self.round) % LINES];
         let side = [Side::Client, Side::Server][dice.below(2)];
         let mode = match kind {
             // Twice as often as anything else.
@@ -160,10 +175,12 @@ impl Fault {
     }
 }
 
-/// Lets things go wrong until it is time to stop. The last one is made good again.
+/// Lets things go wrong until it is time to stop, and each kind at least once. The last one is made good
+/// again.
 pub async fn run(plan: Plan, fleet: &Fleet, until: Instant, tell: impl Fn(String)) {
-    for fault in plan {
-        if Instant::now() >= until {
+    let round = plan.lane.kinds();
+    for (number, fault) in plan.enumerate() {
+        if number >= round && Instant::now() >= until {
             return;
         }
         tell(fault.to_string());

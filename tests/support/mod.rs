@@ -391,7 +391,8 @@ async fn serve(database: &TestDatabase, files: &Path, arguments: &[&str]) -> Ser
     let decides = arguments.iter().any(|argument| {
         ["--redis-url", "--cache-ttl-local", "--sync-cache-ttl"].contains(argument)
     });
-    let variant = if decides { Vec::new() } else { Variant::of_this_test().arguments() };
+    let variant =
+        if decides { Vec::new() } else { Variant::of_this_test_on(database.backend).arguments() };
     let all = fixed.into_iter().chain(unlimited).chain(variant).chain(arguments.iter().copied());
     let config = Arguments::try_parse_from(all).expect("good settings").config;
     config.check().expect("good settings");
