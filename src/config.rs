@@ -494,6 +494,9 @@ pub mod limits {
     /// Sockets of one account on one instance: all devices of a person, and some that have not yet
     /// noticed that they are disconnected.
     pub const SOCKETS_PER_ACCOUNT: usize = 20;
+    /// Sockets of one address whose clients have not said yet who they are: each may be sent a message as
+    /// long as any.
+    pub const SOCKETS_GREETED: usize = 100;
     /// Subscriptions on one socket. A device needs one.
     pub const SUBSCRIPTIONS: usize = 10;
     /// Bytes of a message on a socket: a document and a cursor.
@@ -551,8 +554,9 @@ pub mod limits {
     pub const CACHED_VARIABLES: usize = CURSOR + 64 * 1024;
     /// Bytes of an answer from which on it is compressed: a smaller one fits into a packet or two.
     pub const COMPRESSED: usize = 1_024;
-    /// Documents that are remembered, parsed, by the bytes of their texts: an app has some dozens.
-    pub const DOCUMENTS: u64 = 1024 * 1024;
+    /// About how many bytes the documents take that are remembered, parsed. An app has some dozens, of up to
+    /// some hundred names.
+    pub const DOCUMENTS: u64 = 32 * 1024 * 1024;
     /// Bytes of a document that is remembered. What is longer holds literals, and never comes again.
     pub const REMEMBERED: usize = 16 * 1024;
     /// Answers of an account that the list for people names, of Redis and of each instance.

@@ -356,7 +356,7 @@ pub fn is_busy(error: &DbErr) -> bool {
             // number is detail.
             matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57014")
                 // A connection that was left in the middle of another transaction.
-                || code.starts_with("25")
+                || (code.len() == 5 && code.starts_with("25"))
                 || is_lost
                 || u32::from_str(&code)
                     .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))

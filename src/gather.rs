@@ -86,7 +86,10 @@ where
             // In a task of its own: whoever began it may go away, and the others still want it.
             tokio::spawn(self.inner.clone().work());
         }
-        answered.await.unwrap_or(Err(Failed))
+        match timeout(limits::GATHER_PATIENCE, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(Failed)),
+            Err(_) => Err(Failed),
+        }
     }
 }
 
@@ -215,6 +218,20 @@ mod tests {
         }
         let reads = reads.load(Ordering::SeqCst);
         assert!(reads < 16 * 200 / 2, "{reads} reads: those who ask at once share one");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_longer_for_their_turn_than_for_a_read() {
+        let gather: Gather<u8, u8> = Gather::new(|_| std::future::pending());
+        let reading = gather.ask(1);
+        let in_line = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            gather.ask(2).await
+        };
+        // Before a read that begins when the first one is given up is given up, too.
+        let both = async { futures_util::join!(reading, in_line) };
+        let answers = timeout(limits::GATHER_PATIENCE * 3 / 2, both).await;
+        assert_eq!(answers.expect("in time"), (Err(Failed), Err(Failed)));
     }
 
     #[tokio::test]

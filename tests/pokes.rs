@@ -414,6 +414,14 @@ async fn a_socket_takes_subscriptions_with_the_limits_of_a_request_and_nothing_e
         ("mutation { logout }", "BAD_USER_INPUT"),
         ("subscription { syncAvailable { nothing } }", "BAD_USER_INPUT"),
         ("subscription { nothing }", "BAD_USER_INPUT"),
+        (
+            "subscription { a: syncAvailable { serverTimestamp } b: syncAvailable { serverTimestamp } }",
+            "BAD_USER_INPUT",
+        ),
+        (
+            "subscription { ...a } fragment a on Subscription { syncAvailable { serverTimestamp } }",
+            "BAD_USER_INPUT",
+        ),
         ("subscription {", "BAD_USER_INPUT"),
         ("subscription { syncAvailable(cursor: 7) { serverTimestamp } }", "BAD_USER_INPUT"),
         (
@@ -512,6 +520,29 @@ async fn an_account_has_so_many_sockets() {
     sockets.pop();
     eventually("its place is free", async || Socket::try_connect(&app.url, &ada).await.is_ok())
         .await;
+    app.finish().await;
+}
+
+/// Who has not said who it is may send a message as long as any: there are not many of an address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_so_many_sockets_that_have_not_said_who_they_are() {
+    let app = App::start(Backend::Sqlite).await;
+    let ada = app.register("ada").await;
+    let mut silent = Vec::new();
+    for _ in 0..limits::SOCKETS_GREETED {
+        silent.push(Socket::open(&app.url).await);
+    }
+    assert_eq!(Socket::try_connect(&app.url, &ada).await.err(), Some(429));
+    silent.pop();
+    let mut known = None;
+    eventually("its place is free", async || {
+        known = Socket::try_connect(&app.url, &ada).await.ok();
+        known.is_some()
+    })
+    .await;
+    // Who has said it takes no place of theirs.
+    let another = Socket::try_connect(&app.url, &ada).await;
+    assert!(another.is_ok(), "{:?}", another.err());
     app.finish().await;
 }
 

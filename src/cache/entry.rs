@@ -149,11 +149,12 @@ impl Entry {
 fn pack(plain: &Bytes, coding: Coding) -> io::Result<Bytes> {
     Ok(match coding {
         Coding::Plain => plain.clone(),
-        Coding::Zstd => zstd::bulk::compress(plain, 1)?.into(),
+        // A boxed slice holds no more than these bytes, and that is what is counted.
+        Coding::Zstd => zstd::bulk::compress(plain, 1)?.into_boxed_slice().into(),
         Coding::Gzip => {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             encoder.write_all(plain)?;
-            encoder.finish()?.into()
+            encoder.finish()?.into_boxed_slice().into()
         }
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Request, Response as Answer};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use tokio::time::{Instant, timeout_at};
@@ -168,7 +168,7 @@ impl Making {
         let until = made_at + good_for.as_millis() as i64;
         let (coding, about) = (self.coding, self.about);
         let made = tokio::task::spawn_blocking(move || {
-            let entry = Entry::new(Bytes::from(body), made_at, until, about);
+            let entry = Entry::new(body.into_boxed_slice().into(), made_at, until, about);
             // Packed here, and not where others wait for their turn: as it is stored, which says how
             // much it weighs, and as it is wanted.
             entry.body(coding.stored());

@@ -95,6 +95,18 @@ pub fn roots(document: &ExecutableDocument, operation: &OperationDefinition) -> 
     sizes.of(&operation.selection_set.node)
 }
 
+/// Whether an operation has exactly one field at its root, and that not in a fragment.
+pub fn has_one_root(operation: &OperationDefinition) -> bool {
+    let roots = &operation.selection_set.node.items;
+    matches!(&roots[..], [root] if matches!(root.node, Selection::Field(_)))
+}
+
+/// About how many bytes a document takes when it is parsed, by its text: a name takes the most.
+pub fn parsed_size(text: &str) -> usize {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
+    words.count() * 256 + text.len() * 32
+}
+
 /// What of a selection is counted.
 #[derive(Clone, Copy, PartialEq)]
 enum Depth {
@@ -260,6 +272,14 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_document_takes_is_not_estimated_too_low() {
+        let names = format!("{{ {} }}", "a ".repeat(1000));
+        assert!(parsed_size(&names) > 1000 * size_of::<Positioned<Selection>>());
+        let lists = format!("{{ a(x: [{}]) }}", "[],".repeat(1000));
+        assert!(parsed_size(&lists) > 1000 * size_of::<Value>());
+    }
 
     #[test]
     fn brackets_in_strings_and_comments_neither_nest_nor_hide_nesting() {

@@ -28,7 +28,7 @@ impl Default for Documents {
     fn default() -> Documents {
         let remembered = moka::sync::Cache::builder()
             .max_capacity(limits::DOCUMENTS)
-            .weigher(|text: &Arc<str>, _| text.len() as u32)
+            .weigher(|text: &Arc<str>, _| document::parsed_size(text) as u32)
             .build();
         Documents { remembered }
     }
@@ -60,6 +60,11 @@ impl Document {
     /// The type of the operation that would be executed, if it is clear which one.
     pub fn operation_type(&self, name: Option<&str>) -> Option<OperationType> {
         document::operation(&self.parsed, name).map(|operation| operation.ty)
+    }
+
+    /// Whether an operation has one field at its root, where the library looks for it.
+    pub fn has_one_root(&self, name: Option<&str>) -> bool {
+        document::operation(&self.parsed, name).is_none_or(document::has_one_root)
     }
 
     /// How many mutations an operation carries out. 0: it is no mutation.

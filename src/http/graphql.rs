@@ -161,7 +161,7 @@ pub async fn get(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     if socket::is_wanted(&headers) {
-        return socket::open(context, upgrade);
+        return socket::open(context, address, upgrade);
     }
     let Some(media) = accepted(&headers) else { return not_acceptable() };
     let refused =

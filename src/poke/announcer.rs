@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use entity::Millis;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -69,8 +70,11 @@ impl Announcer {
 
     fn tell(&self, item: Item) {
         let Some(outbox) = &self.0 else { return };
-        if outbox.items.try_send(item).is_err() {
+        if let Err(TrySendError::Full(item)) = outbox.items.try_send(item) {
             outbox.overflowed.store(true, Ordering::Release);
+            // It may have been emptied in between, and nobody would look at that. If it is still full, it
+            // will be emptied after this, and then they look.
+            let _ = outbox.items.try_send(item);
         }
     }
 

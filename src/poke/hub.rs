@@ -146,12 +146,12 @@ impl Hub {
             self.doubt(&notice.sessions);
         }
         if notice.everyone {
-            tokio::spawn(self.clone().poke_everyone(at));
+            tokio::spawn(self.clone().poke_everyone());
         }
     }
 
     /// A portion at a time: each of them pulls.
-    async fn poke_everyone(self: Arc<Hub>, at: Millis) {
+    async fn poke_everyone(self: Arc<Hub>) {
         let accounts: Vec<Uuid> = self.people().accounts.keys().copied().collect();
         for (turn, portion) in accounts.chunks(limits::POKED_AT_ONCE).enumerate() {
             if turn > 0 {
@@ -159,7 +159,7 @@ impl Hub {
             }
             let people = self.people();
             let bells = portion.iter().filter_map(|account| people.accounts.get(account)).flatten();
-            bells.for_each(|bell| bell.poke(at));
+            bells.for_each(|bell| bell.poke(people.latest));
         }
     }
 
@@ -190,6 +190,9 @@ impl Hub {
 
     /// Ends the sockets of these sessions.
     pub(super) fn end(&self, sessions: &BTreeSet<Uuid>) {
+        if sessions.is_empty() {
+            return;
+        }
         let people = self.people();
         let bells = people.accounts.values().flatten();
         for bell in bells.filter(|bell| sessions.contains(&bell.session)) {
@@ -245,6 +248,22 @@ mod tests {
         hub.deliver(&about(1, 50));
         assert!(adas.wait().now_or_never().is_some(), "also of the same time");
         assert!(bobs.wait().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_is_poked_with_everyone_keeps_a_later_time() {
+        let hub = Arc::new(Hub::default());
+        let people = 1..=2 * limits::POKED_AT_ONCE as u128;
+        let seats: Vec<Seat> =
+            people.clone().map(|who| hub.seat(caller(who, who)).expect("a place")).collect();
+        let mut marks: Vec<Marks> = seats.iter().map(Seat::marks).collect();
+        hub.deliver(&Notice::to_everyone(10));
+        tokio::task::yield_now().await;
+        // When half of them have been poked.
+        let accounts = people.map(Uuid::from_u128).collect();
+        hub.deliver(&Notice { accounts, at: 20, ..Notice::default() });
+        tokio::time::sleep(limits::POKE_PAUSE * 2).await;
+        assert!(marks.iter_mut().all(|marks| marks.take() == 20));
     }
 
     #[tokio::test]

@@ -72,6 +72,8 @@ impl Relay {
         let mut until: Option<Instant> = None;
         loop {
             tokio::select! {
+                // What has come is heard before anything is found to be late.
+                biased;
                 message = messages.next() => {
                     let Some(message) = message else { return Trouble::Away };
                     let mut notice = Notice::from_json(message.get_payload_bytes());

@@ -10,7 +10,10 @@
 mod protocol;
 mod subscriptions;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
@@ -32,7 +35,7 @@ use crate::admission::Requester;
 use crate::auth::Caller;
 use crate::config::limits;
 use crate::error::{Code, Error};
-use crate::graphql::Services;
+use crate::graphql::{ClientAddress, Services};
 use crate::poke::{Hub, Seat};
 
 /// What the sockets of this instance share.
@@ -45,6 +48,30 @@ pub struct Sockets {
     stopping: CancellationToken,
     leaving: CancellationToken,
     open: TaskTracker,
+    /// Sockets whose clients have not said yet who they are, of each address.
+    strangers: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One whose client has not said yet who it is.
+struct Stranger {
+    all: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut count) = lock(&self.all).entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds it can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sockets {
@@ -52,7 +79,19 @@ impl Sockets {
         let open = TaskTracker::new();
         open.close();
         let [stopping, leaving] = Default::default();
-        Sockets { hub, ping, stopping, leaving, open }
+        Sockets { hub, ping, stopping, leaving, open, strangers: Arc::default() }
+    }
+
+    /// Room for another of this address. None: there are enough of whom nothing is known yet.
+    fn meet(&self, ClientAddress(address): ClientAddress) -> Option<Stranger> {
+        let mut strangers = lock(&self.strangers);
+        let count = strangers.entry(address).or_default();
+        if *count >= limits::SOCKETS_GREETED {
+            return None;
+        }
+        *count += 1;
+        drop(strangers);
+        Some(Stranger { all: self.strangers.clone(), address })
     }
 
     /// Whether this instance takes no more of them.
@@ -90,6 +129,7 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
 /// Makes a socket of a request.
 pub fn open(
     context: Context,
+    address: ClientAddress,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -106,6 +146,9 @@ pub fn open(
         let error = Error::new(Code::Unavailable, message);
         return refusal(JSON, StatusCode::SERVICE_UNAVAILABLE, error);
     }
+    let Some(stranger) = sockets.meet(address) else {
+        return refusal(JSON, StatusCode::TOO_MANY_REQUESTS, Error::rate_limited(1));
+    };
     upgrade
         .read_buffer_size(limits::SOCKET_READ)
         // Everything that is sent is sent at once.
@@ -115,7 +158,7 @@ pub fn open(
         .max_frame_size(limits::SOCKET_MESSAGE)
         .on_upgrade(move |socket| {
             let open = sockets.open.clone();
-            open.track_future(serve(context, socket))
+            open.track_future(serve(context, socket, stranger))
         })
 }
 
@@ -136,12 +179,14 @@ enum End {
 }
 
 /// No `async fn`, which would take room for the socket twice: as it comes, and as it is used.
-fn serve(context: Context, socket: WebSocket) -> impl Future<Output = ()> {
+fn serve(context: Context, socket: WebSocket, stranger: Stranger) -> impl Future<Output = ()> {
     let started = Instant::now();
     let mut line = Line { socket, heard: started };
     async move {
         // What is over soon does not take room for as long as the socket is there.
-        let (user, end) = match Box::pin(greet(&context, &mut line)).await {
+        let greeted = Box::pin(greet(&context, &mut line)).await;
+        drop(stranger);
+        let (user, end) = match greeted {
             Ok(greeted) => {
                 (Some(greeted.caller.account), talk(&context, &mut line, &greeted).await)
             }
@@ -286,7 +331,13 @@ fn check(context: &Context, request: &mut Request, running: usize) -> Result<(),
     }
     let document = context.documents.read(&request.query)?;
     document.prepare(request);
-    match document.operation_type(request.operation_name.as_deref()) {
+    let name = request.operation_name.as_deref();
+    match document.operation_type(name) {
+        // The library would make a stream for each, and none for those in fragments.
+        None | Some(OperationType::Subscription) if !document.has_one_root(name) => {
+            let message = "a subscription has one field at its root, and that not in a fragment";
+            Err(Error::bad_input(message))
+        }
         None | Some(OperationType::Subscription) => Ok(()),
         Some(_) => {
             let message = "only subscriptions can be sent by a socket; send this by POST";
