@@ -1,6 +1,7 @@
 //! What an idle subscription takes in the server's memory, and how long a poke takes.
 //!
-//! The server is the release binary in a process of its own, on SQLite; 10,000 subscriptions on one instance,
+//! The server is the release binary in a process of its own, on SQLite, or with the argument `postgres` on
+//! PostgreSQL with Redis; 10,000 subscriptions on one instance,
 //! each of an account of its own, which has just logged in there. Its memory is what the system says it holds
 //! (VmRSS), so it includes what the allocator keeps. Then pokes of one account with 20 sockets, and the same
 //! from one instance to another, on PostgreSQL and through Redis.
@@ -15,12 +16,12 @@ mod support;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use accounts::log_in;
+use accounts::{Beside, log_in};
 use cairn::config::limits;
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value as Json, json};
-use support::{Backend, Process, Redis, Socket, TestDatabase, ask, client};
+use support::{Process, Socket, ask, client};
 
 const SOCKETS: usize = 10_000;
 /// Bytes that the server may hold with all of them.
@@ -43,7 +44,10 @@ async fn main() -> ExitCode {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("may be raised");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (process, url) = Process::serve_in(folder.path(), &SETTINGS).await;
+    let beside = Beside::if_wanted().await;
+    let more = beside.iter().flat_map(Beside::settings);
+    let settings: Vec<_> = SETTINGS.into_iter().chain(more).collect();
+    let (process, url) = Process::serve_in(folder.path(), &settings).await;
     let tokens: Vec<String> =
         stream::iter(0..SOCKETS).map(|number| log_in(&url, number)).buffered(8).collect().await;
     // Everything that is made once is there.
@@ -94,14 +98,8 @@ async fn main() -> ExitCode {
 
 /// One instance commits, and sockets of another are poked. Gives what the slowest poke took.
 async fn through_redis() -> Duration {
-    let redis = Redis::start();
-    let database = TestDatabase::create(Backend::Postgres).await;
-    let own = [
-        ("DATABASE_URL", database.url.as_str()),
-        ("REDIS_URL", &redis.url),
-        ("JWT_SECRET", "a secret that all instances share"),
-    ];
-    let settings = [&SETTINGS[..], &own].concat();
+    let beside = Beside::start().await;
+    let settings = [&SETTINGS[..], &beside.settings()].concat();
     let (_one, here) = Process::serve(&settings).await;
     let (_two, there) = Process::serve(&settings).await;
     let token = log_in(&here, 0).await;

@@ -179,6 +179,37 @@ async fn after_a_failover_the_new_primary_is_used() {
     .await;
 }
 
+/// A replica takes its node's place, and then the node is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failover_in_a_cluster_the_new_primary_is_used() {
+    let [mut old, new] = tokio::task::block_in_place(Redis::cluster_with_replica);
+    let [client, other] = [connected(&old, Uuid::nil()).await, connected(&old, Uuid::nil()).await];
+    client.set_best_effort("before", b"x", KEEP).await;
+    assert!(new.ask("CLUSTER FAILOVER").contains("OK"));
+    eventually("it is the primary", async || new.ask("ROLE").contains("master")).await;
+    let attempt = std::cell::Cell::new(0);
+    let works = async |what: &str| {
+        eventually(what, async || {
+            client.set_best_effort(what, b"y", KEEP).await;
+            other.get_best_effort(what).await.is_some()
+        })
+        .await;
+        eventually(what, async || {
+            // As the one who listens does it: the next node, when one is down.
+            attempt.set(attempt.get() + 1);
+            let Ok(mut listener) = other.listen("news", attempt.get()).await else { return false };
+            let told = client.publish("news", what.as_bytes()).await;
+            let heard = tokio::time::timeout(AT_MOST, listener.on_message().next()).await;
+            told.is_ok() && heard.is_ok_and(|message| message.is_some())
+        })
+        .await;
+    };
+    works("after a failover").await;
+    assert_eq!(other.get_best_effort("before").await, Some(b"x".to_vec()));
+    old.kill();
+    works("after the old one is gone").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_reached_though_a_node_that_it_had_hangs() {
     let (_nodes, ports) = tokio::task::block_in_place(Redis::cluster_of_three);

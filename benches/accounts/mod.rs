@@ -2,7 +2,33 @@
 
 use serde_json::json;
 
-use crate::support::{ask, client};
+use crate::support::{Backend, Redis, TestDatabase, ask, client};
+
+/// What a server on PostgreSQL has beside it.
+pub struct Beside {
+    database: TestDatabase,
+    redis: Redis,
+}
+
+impl Beside {
+    pub async fn start() -> Beside {
+        let redis = Redis::start();
+        Beside { database: TestDatabase::create(Backend::Postgres).await, redis }
+    }
+
+    /// Where the bench is called with the word `postgres`.
+    pub async fn if_wanted() -> Option<Beside> {
+        match std::env::args().any(|argument| argument == "postgres") {
+            true => Some(Beside::start().await),
+            false => None,
+        }
+    }
+
+    pub fn settings(&self) -> Vec<(&str, &str)> {
+        let secret = ("JWT_SECRET", "a secret that all instances share");
+        vec![("DATABASE_URL", &self.database.url), ("REDIS_URL", &self.redis.url), secret]
+    }
+}
 
 /// Makes an account on a server that was started, and gives a token.
 pub async fn log_in(url: &str, number: usize) -> String {

@@ -25,12 +25,36 @@ impl Redis {
 
     /// A cluster of one node, which has all slots.
     pub fn cluster() -> Redis {
+        let redis = Redis::empty_node();
+        redis.take_all_slots();
+        redis
+    }
+
+    /// A node that is in no cluster yet.
+    fn empty_node() -> Redis {
         let port = free_port();
         let port_text = port.to_string();
         let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
-        let redis = Redis::start_with(&arguments, |_| format!("redis+cluster://127.0.0.1:{port}"));
-        redis.take_all_slots();
-        redis
+        Redis::start_with(&arguments, |_| format!("redis+cluster://127.0.0.1:{port}"))
+    }
+
+    /// Such a cluster whose node has a replica, which can take its place. The address names both.
+    pub fn cluster_with_replica() -> [Redis; 2] {
+        let [primary, replica] = [Redis::cluster(), Redis::empty_node()];
+        let port = replica.url.rsplit(':').next().expect("a port");
+        assert!(primary.ask(&format!("CLUSTER MEET 127.0.0.1 {port}")).contains("OK"));
+        let id = primary.ask("CLUSTER MYID");
+        let id = id.lines().nth(1).expect("an id");
+        let until = Instant::now() + PATIENCE;
+        // Not before it has heard of it.
+        while !replica.ask(&format!("CLUSTER REPLICATE {id}")).contains("OK")
+            || !replica.ask("INFO replication").contains("master_link_status:up")
+        {
+            assert!(Instant::now() < until, "it never became a replica");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let url = format!("{},127.0.0.1:{port}", primary.url);
+        [Redis { url, ..primary }, replica]
     }
 
     /// A server, or a cluster of one node, that speaks TLS alone, by [`Redis::certificate`].
