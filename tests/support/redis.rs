@@ -35,26 +35,30 @@ impl Redis {
         let port = free_port();
         let port_text = port.to_string();
         let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
+        // A replica need not wait for others that might want to begin with it.
+        let arguments = [&arguments[..], &["--repl-diskless-sync-delay", "0"]].concat();
         Redis::start_with(&arguments, |_| format!("redis+cluster://127.0.0.1:{port}"))
     }
 
     /// Such a cluster whose node has a replica, which can take its place. The address names both.
     pub fn cluster_with_replica() -> [Redis; 2] {
-        let [primary, replica] = [Redis::cluster(), Redis::empty_node()];
+        let [mut primary, replica] = [Redis::cluster(), Redis::empty_node()];
         let port = replica.url.rsplit(':').next().expect("a port");
         assert!(primary.ask(&format!("CLUSTER MEET 127.0.0.1 {port}")).contains("OK"));
         let id = primary.ask("CLUSTER MYID");
         let id = id.lines().nth(1).expect("an id");
         let until = Instant::now() + PATIENCE;
+        let wait_for = |what: &dyn Fn() -> bool| {
+            while !what() {
+                assert!(Instant::now() < until, "it never became a replica");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
         // Not before it has heard of it.
-        while !replica.ask(&format!("CLUSTER REPLICATE {id}")).contains("OK")
-            || !replica.ask("INFO replication").contains("master_link_status:up")
-        {
-            assert!(Instant::now() < until, "it never became a replica");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let url = format!("{},127.0.0.1:{port}", primary.url);
-        [Redis { url, ..primary }, replica]
+        wait_for(&|| replica.ask(&format!("CLUSTER REPLICATE {id}")).contains("OK"));
+        wait_for(&|| replica.ask("INFO replication").contains("master_link_status:up"));
+        primary.url = format!("{},127.0.0.1:{port}", primary.url);
+        [primary, replica]
     }
 
     /// A server, or a cluster of one node, that speaks TLS alone, by [`Redis::certificate`].
@@ -225,7 +229,8 @@ fn ask(folder: &tempfile::TempDir, command: &str) -> std::io::Result<String> {
     socket.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
-    Ok(answer)
+    // Without that to QUIT.
+    Ok(answer.strip_suffix("+OK\r\n").unwrap_or_default().to_owned())
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
