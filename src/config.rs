@@ -494,9 +494,9 @@ pub mod limits {
     /// Sockets of one account on one instance: all devices of a person, and some that have not yet
     /// noticed that they are disconnected.
     pub const SOCKETS_PER_ACCOUNT: usize = 20;
-    /// Sockets of one address whose clients have not said yet who they are: each may be sent a message as
-    /// long as any.
-    pub const SOCKETS_GREETED: usize = 100;
+    /// Sockets of one address on one instance whose clients have not said yet who they are: each may send a
+    /// message as long as any.
+    pub const STRANGERS_PER_ADDRESS: usize = 100;
     /// Subscriptions on one socket. A device needs one.
     pub const SUBSCRIPTIONS: usize = 10;
     /// Bytes of a message on a socket: a document and a cursor.

@@ -178,9 +178,9 @@ impl Fault {
 /// Lets things go wrong until it is time to stop, and each kind at least once. The last one is made good
 /// again.
 pub async fn run(plan: Plan, fleet: &Fleet, until: Instant, tell: impl Fn(String)) {
-    let round = plan.lane.kinds();
+    let kinds = plan.lane.kinds();
     for (number, fault) in plan.enumerate() {
-        if number >= round && Instant::now() >= until {
+        if number >= kinds && Instant::now() >= until {
             return;
         }
         tell(fault.to_string());

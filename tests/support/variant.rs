@@ -68,7 +68,8 @@ impl Variant {
         let argument = |name| match name {
             "CACHE_TTL_LOCAL" => "--cache-ttl-local",
             "SYNC_CACHE_TTL" => "--sync-cache-ttl",
-            _ => "--redis-url",
+            "REDIS_URL" => "--redis-url",
+            other => panic!("{other}: no argument is known for it"),
         };
         self.settings().into_iter().flat_map(|(name, value)| [argument(name), value]).collect()
     }

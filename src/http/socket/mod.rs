@@ -34,7 +34,7 @@ use super::graphql::{JSON, complete, refusal};
 use crate::admission::Requester;
 use crate::auth::Caller;
 use crate::config::limits;
-use crate::error::{Code, Error};
+use crate::error::{self, Code, Error};
 use crate::graphql::{ClientAddress, Services};
 use crate::poke::{Hub, Seat};
 
@@ -86,7 +86,7 @@ impl Sockets {
     fn meet(&self, ClientAddress(address): ClientAddress) -> Option<Stranger> {
         let mut strangers = lock(&self.strangers);
         let count = strangers.entry(address).or_default();
-        if *count >= limits::SOCKETS_GREETED {
+        if *count >= limits::STRANGERS_PER_ADDRESS {
             return None;
         }
         *count += 1;
@@ -147,7 +147,7 @@ pub fn open(
         return refusal(JSON, StatusCode::SERVICE_UNAVAILABLE, error);
     }
     let Some(stranger) = sockets.meet(address) else {
-        return refusal(JSON, StatusCode::TOO_MANY_REQUESTS, Error::rate_limited(1));
+        return refusal(JSON, StatusCode::TOO_MANY_REQUESTS, Error::rate_limited(error::spread()));
     };
     upgrade
         .read_buffer_size(limits::SOCKET_READ)
@@ -182,11 +182,11 @@ enum End {
 fn serve(context: Context, socket: WebSocket, stranger: Stranger) -> impl Future<Output = ()> {
     let started = Instant::now();
     let mut line = Line { socket, heard: started };
+    // Who is not let in is one until the socket is closed.
+    let mut stranger = Some(stranger);
     async move {
         // What is over soon does not take room for as long as the socket is there.
-        let greeted = Box::pin(greet(&context, &mut line)).await;
-        drop(stranger);
-        let (user, end) = match greeted {
+        let (user, end) = match Box::pin(greet(&context, &mut line, &mut stranger)).await {
             Ok(greeted) => {
                 (Some(greeted.caller.account), talk(&context, &mut line, &greeted).await)
             }
@@ -211,7 +211,11 @@ struct Greeted {
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// Waits for connection_init, and lets in whose token is good.
-async fn greet(context: &Context, line: &mut Line) -> Result<Greeted, End> {
+async fn greet(
+    context: &Context,
+    line: &mut Line,
+    stranger: &mut Option<Stranger>,
+) -> Result<Greeted, End> {
     let sockets = &context.sockets;
     let deadline = Instant::now() + limits::SOCKET_INIT;
     let token = loop {
@@ -243,6 +247,7 @@ async fn greet(context: &Context, line: &mut Line) -> Result<Greeted, End> {
         Ok(false) => return Err(End::Closed(Close::FORBIDDEN)),
         Err(_) => return Err(End::Closed(Close::UNAVAILABLE)),
     }
+    *stranger = None;
     line.send(protocol::ack()).await?;
     Ok(Greeted { caller, seat, until: Instant::now() + good_for.min(LONGEST) })
 }
