@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use accounts::{Beside, log_in};
+use accounts::{log_in, serve};
 use futures_util::{StreamExt, future, stream};
 use reqwest::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -53,10 +53,7 @@ async fn main() -> ExitCode {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("may be raised");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let beside = Beside::if_wanted().await;
-    let more = beside.iter().flat_map(Beside::settings);
-    let settings: Vec<_> = SETTINGS.into_iter().chain(more).collect();
-    let (process, url) = Process::serve_in(folder.path(), &settings).await;
+    let (process, url, _beside) = serve(folder.path(), &SETTINGS).await;
     let started = Instant::now();
     let tokens: Vec<String> =
         stream::iter(0..ACCOUNTS).map(|number| log_in(&url, number)).buffered(8).collect().await;

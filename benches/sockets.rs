@@ -16,7 +16,7 @@ mod support;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use accounts::{Beside, log_in};
+use accounts::{Beside, log_in, serve};
 use cairn::config::limits;
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -44,10 +44,7 @@ async fn main() -> ExitCode {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("may be raised");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let beside = Beside::if_wanted().await;
-    let more = beside.iter().flat_map(Beside::settings);
-    let settings: Vec<_> = SETTINGS.into_iter().chain(more).collect();
-    let (process, url) = Process::serve_in(folder.path(), &settings).await;
+    let (process, url, _beside) = serve(folder.path(), &SETTINGS).await;
     let tokens: Vec<String> =
         stream::iter(0..SOCKETS).map(|number| log_in(&url, number)).buffered(8).collect().await;
     // Everything that is made once is there.

@@ -1,8 +1,10 @@
 //! Accounts for benches that run a server in a process of its own.
 
+use std::path::Path;
+
 use serde_json::json;
 
-use crate::support::{Backend, Redis, TestDatabase, ask, client};
+use crate::support::{Backend, Process, Redis, TestDatabase, ask, client};
 
 /// What a server on PostgreSQL has beside it.
 pub struct Beside {
@@ -16,18 +18,23 @@ impl Beside {
         Beside { database: TestDatabase::create(Backend::Postgres).await, redis }
     }
 
-    /// Where the bench is called with the word `postgres`.
-    pub async fn if_wanted() -> Option<Beside> {
-        match std::env::args().any(|argument| argument == "postgres") {
-            true => Some(Beside::start().await),
-            false => None,
-        }
-    }
-
     pub fn settings(&self) -> Vec<(&str, &str)> {
         let secret = ("JWT_SECRET", "a secret that all instances share");
         vec![("DATABASE_URL", &self.database.url), ("REDIS_URL", &self.redis.url), secret]
     }
+}
+
+/// Starts the server with these settings, on SQLite; where the bench is called with the word `postgres`, on
+/// PostgreSQL with Redis, which last as long as what is given beside the process and its URL.
+pub async fn serve(folder: &Path, settings: &[(&str, &str)]) -> (Process, String, Option<Beside>) {
+    let beside = match std::env::args().any(|argument| argument == "postgres") {
+        true => Some(Beside::start().await),
+        false => None,
+    };
+    let more = beside.iter().flat_map(Beside::settings);
+    let settings: Vec<_> = settings.iter().copied().chain(more).collect();
+    let (process, url) = Process::serve_in(folder, &settings).await;
+    (process, url, beside)
 }
 
 /// Makes an account on a server that was started, and gives a token.
