@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_packed_holds_no_more_than_it_is_counted_for() {
+        let text = Bytes::from(b"{\"data\":[1,2,3]}".repeat(1_000));
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let packed = pack(&text, coding).expect("memory");
+            let counted = packed.len();
+            assert_eq!(Vec::from(packed).capacity(), counted, "{coding:?}");
+        }
+    }
+
+    #[test]
     fn all_codings_say_the_same() {
         let text = Bytes::from(b"{\"data\":[1,2,3]}".repeat(1_000));
         let entry = Entry::new(text.clone(), 0, 1, About::nothing());
